@@ -1,0 +1,129 @@
+"""The schedules people ask for by name. Each returns a `Schedule` with peak 1: multiply it by the peak LR.
+
+`total` counts all updates, the warmup's included. With `sample="end"` (default) the first update has LR peak/warmup,
+update `warmup - 1` has the peak, and the last, `total - 1`, the final value; a recipe without warmup holds the peak for
+update 0, so that peak and final value are both used. With `sample="start"` the first update of a warmup has LR 0 and
+the final value is reached one update after the last. From `total` on every schedule holds its last value.
+"""
+
+import math
+from numbers import Integral
+from typing import Any
+
+from lehr.schedule import Ramp, Sample, Schedule
+from lehr.words import is_number
+
+
+def cosine(total: int, warmup: int = 0, final: float = 0.1, sample: Sample = "end") -> Schedule:
+    """Linear warmup, then half a cosine wave down to `final` (a ratio of the peak).
+
+    final + (1 - final) (1 + cos(pi (t - W) / (T - W))) / 2 at time t, with W = warmup and T = total (Loshchilov &
+    Hutter 2017, arXiv 1608.03983; without restarts as in Radford et al. 2018, GPT). `warmup == total` is legal: the
+    decay is a jump after the last update. Raises ValueError for counts that do not fit; a share such as 0.02 is
+    answered with the count to write.
+
+    >>> schedule = cosine(total=10, warmup=2, final=0)
+    >>> [round(schedule(step), 3) for step in (0, 1, 2, 9, 10)]
+    [0.5, 1.0, 0.962, 0.0, 0.0]
+    >>> print(cosine(total=100_000, warmup=2_000))
+    linear 2000 to 1, cosine 98000 to 0.1
+    """
+    return _warmed(total, warmup, sample, final, "cosine")
+
+
+def linear(total: int, warmup: int = 0, final: float = 0.0, sample: Sample = "end") -> Schedule:
+    """Linear warmup, then a straight line down to `final`, by default 0.
+
+    1 - (1 - final) (t - W) / (T - W) at time t. Decay to zero is what Defazio et al. 2023 (arXiv 2310.07831) and
+    Bergsma et al. 2025 (arXiv 2502.15938) recommend. Edge cases and errors as for `cosine`.
+
+    >>> schedule = linear(total=10, warmup=2)
+    >>> [schedule(step) for step in (0, 1, 5, 9)]
+    [0.5, 1.0, 0.5, 0.0]
+    """
+    return _warmed(total, warmup, sample, final, "linear")
+
+
+def constant(total: int, warmup: int = 0, sample: Sample = "end") -> Schedule:
+    """Linear warmup, then the peak.
+
+    >>> [constant(total=10, warmup=2)(step) for step in (0, 1, 9, 99)]
+    [0.5, 1.0, 1.0, 1.0]
+    """
+    return _warmed(total, warmup, sample, 1.0, "linear")
+
+
+def inverse_sqrt(total: int, warmup: int = 0, timescale: int | None = None, sample: Sample = "end") -> Schedule:
+    """Linear warmup, then 1 / sqrt(t): sqrt(s / (t - W + s)) at time t, where s is `timescale`.
+
+    With s = W, the default, this is sqrt(W / t), the schedule of Vaswani et al. 2017 (arXiv 1706.03762) scaled to peak
+    1; with no warmup s defaults to 1. `total` is where the curve stops falling; it is reached, never 0. Errors as for
+    `cosine`.
+
+    >>> schedule = inverse_sqrt(total=400, warmup=100)
+    >>> schedule(99), schedule(399)
+    (1.0, 0.5)
+    """
+    rest = _decay_steps(total, warmup, sample)
+    scale = max(warmup, 1) if timescale is None else _count("timescale", timescale, total)
+    if scale < 1:
+        raise ValueError(f"timescale is a count of updates >= 1, not {timescale!r}")
+    return _warmed(total, warmup, sample, (scale / (rest + scale)) ** 0.5, "inverse_sqrt")
+
+
+def wsd(
+    total: int, warmup: int, decay: int, final: float = 0.0, shape: str = "sqrt", sample: Sample = "end"
+) -> Schedule:
+    """Warmup, stable, decay: linear warmup, the peak, and a cooldown over the last `decay` updates to `final`.
+
+    Hu et al. 2024, MiniCPM (arXiv 2404.06395); the default cooldown is the 1-sqrt of Hägele et al. 2024 (arXiv
+    2405.18392), who recommend 20 % of the run. Raises ValueError when warmup and decay do not fit into `total`.
+
+    >>> print(wsd(total=1000, warmup=20, decay=200))
+    linear 20 to 1, hold 780, sqrt 200 to 0
+    """
+    total = _count("total", total)
+    warmup, decay = _count("warmup", warmup, total), _count("decay", decay, total)
+    if warmup + decay > total:
+        raise ValueError(
+            f"warmup={warmup} and decay={decay} do not fit into total={total}; write decay={total - warmup}"
+        )
+    ramps = [Ramp(0, warmup, 0, 1)] if warmup else []
+    if total - warmup - decay:
+        ramps.append(Ramp(warmup, total - warmup - decay, 1, 1))
+    return Schedule((*ramps, Ramp(total - decay, decay, 1, final, shape)), sample)
+
+
+def _warmed(total: int, warmup: int, sample: Sample, final: float, shape: str) -> Schedule:
+    """Linear warmup to 1, then `shape` to `final` at `total`."""
+    rest = _decay_steps(total, warmup, sample)
+    head = total - rest
+    ramps = [Ramp(0, head, 0 if warmup else 1, 1)] if head else []
+    if rest or final != 1:
+        ramps.append(Ramp(head, rest, 1, final, shape))
+    return Schedule(tuple(ramps), sample)
+
+
+def _decay_steps(total: int, warmup: int, sample: Sample) -> int:
+    """How many updates follow the warmup, or the one update at the peak that stands in for it (`sample="end"`)."""
+    total = _count("total", total)
+    warmup = _count("warmup", warmup, total)
+    if total < 1:
+        raise ValueError(f"total is a count of updates >= 1, not {total}")
+    if warmup > total:
+        raise ValueError(f"warmup={warmup} is longer than total={total}; write warmup={total} or less")
+    return total - (warmup or (1 if sample == "end" else 0))
+
+
+def _count(name: str, value: Any, total: int = 0) -> int:
+    """Return a count of updates as an int; a share of `total` is refused with the count to write."""
+    if not is_number(value):
+        raise TypeError(f"{name} is a whole number of updates, not {value!r}")
+    value = float(value) if not isinstance(value, Integral) else int(value)
+    if not math.isfinite(value) or value != int(value):
+        share = 0 < value < 1
+        hint = f"; for {100 * value:.3g} % of the run write {name}={round(value * (total or 10_000))}" if share else ""
+        raise ValueError(f"{name} is a whole number of updates, not {value!r}{hint}")
+    if value < 0:
+        raise ValueError(f"{name} is a count of updates >= 0, not {value!r}")
+    return int(value)

@@ -1,0 +1,400 @@
+"""The schedule as a value: a row of ramps.
+
+The newest ramp that has begun is in charge; a finished ramp holds its end value. Holds, gaps, jumps, restarts,
+cut-short curves, before the start and after the end need no special case.
+"""
+
+import hashlib
+import json
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from numbers import Real
+from typing import Any, Literal, overload
+
+from lehr import shapes
+from lehr.evaluate import Row, on_array
+from lehr.words import is_number, nearest, write_number
+
+Sample = Literal["end", "start"]
+
+LATEST = 2**62  # a step or a duration beyond it would not fit a clock of 64 bits
+MANY = 10  # beyond so many ramps a look-up by bisection beats the loop
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Ramp:
+    """From `start_value` at step `begin` to `end_value`, `duration` steps later, along `shape`.
+
+    `begin` and `duration` are in optimizer updates (fractions are allowed); the values are multipliers or learning
+    rates, finite and >= 0; `shape` is a name of `lehr.shapes`, with its parameters after colons ("poly:2").
+    A ramp of duration 0 is a jump to `end_value`.
+
+    Raises ValueError for anything that is not such a ramp, TypeError for what is not a number.
+
+    >>> Ramp(0, 2000, 0, 1)
+    Ramp(begin=0, duration=2000, start_value=0.0, end_value=1.0, shape='linear')
+    >>> Ramp(0, 100, 1, 0, "exponential")
+    Traceback (most recent call last):
+    ...
+    ValueError: exponential 100 from 1 to 0: this curve never reaches 0; write 0.001, say, or another shape
+    """
+
+    begin: float
+    duration: float
+    start_value: float
+    end_value: float
+    shape: str = "linear"
+
+    def __post_init__(self) -> None:
+        for name in ("begin", "duration"):
+            object.__setattr__(self, name, _steps(name, getattr(self, name)))
+        for name in ("start_value", "end_value"):
+            object.__setattr__(self, name, _value(name, getattr(self, name)))
+        if not isinstance(self.shape, str):
+            raise TypeError(f"shape is a name such as 'cosine', not {self.shape!r}; see lehr.shapes.register")
+        canonical, shape = shapes.resolve(self.shape)
+        object.__setattr__(self, "shape", canonical)
+        if self.start_value != self.end_value:
+            try:
+                middle = shape(self.start_value, self.end_value, math)(0.5)
+            except ValueError as error:
+                raise ValueError(f"{self}: {error}") from None
+            except (OverflowError, ZeroDivisionError):
+                middle = math.nan
+            if not math.isfinite(middle):
+                raise ValueError(f"{self}: the ends are too far apart for this shape; write ends that are closer")
+
+    @property
+    def end(self) -> float:
+        """The step at which the ramp has reached `end_value`, unless a newer one takes over before."""
+        return self.begin + self.duration
+
+    def at(self, time: float) -> float:
+        """The ramp's own value at a time, holding its ends before and after.
+
+        >>> Ramp(10, 10, 1, 0).at(15)
+        0.5
+        """
+        if time < self.begin or (time == self.begin and self.duration):
+            return self.start_value
+        return Schedule((self,), sample="start")(time)
+
+    def __str__(self) -> str:
+        return self._text(implied=False)
+
+    def _text(self, implied: bool) -> str:
+        """The item of the text form; `implied`: the start value follows from what stands before."""
+        start = "" if implied else f" from {write_number(self.start_value)}"
+        if self.start_value == self.end_value and self.shape == "linear":
+            return f"hold {write_number(self.duration)}{start}"
+        return f"{self.shape} {write_number(self.duration)}{start} to {write_number(self.end_value)}"
+
+
+def _steps(name: str, value: Any) -> float:
+    if not is_number(value):
+        raise TypeError(f"{name} is a number of steps, not {value!r}")
+    if not 0 <= value <= LATEST:
+        raise ValueError(f"{name} is a number of steps >= 0 (and at most 2**62), not {value!r}")
+    return int(value) if value == int(value) else float(value)
+
+
+def _value(name: str, value: Any) -> float:
+    if not is_number(value):
+        raise TypeError(f"{name} is a number, not {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not (number >= 0 and math.isfinite(number)):
+        raise ValueError(f"{name} is a finite number >= 0, not {value!r}")
+    return number + 0.0  # -0.0 becomes 0.0
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, repr=False)
+class Schedule:
+    """A learning-rate schedule: `schedule(step)` is the multiplier that update number `step` uses.
+
+    `step` counts completed updates, so 0 is the first update. Multiply by the peak for learning rates
+    (`3e-4 * schedule`); a Schedule of learning rates works just as well.
+
+    The curve runs over time 0 .. total; update `step` spans the time from `step` to `step + 1`. `sample` names which
+    value of the curve an update uses:
+
+    * `"end"` (default): the value at `step + 1`. W warmup updates climb 1/W, 2/W ... 1, and the last of `total`
+      updates stands exactly on the final value.
+    * `"start"`: the value at `step`, i.e. step/W: the first update has LR 0 (CS336, Hugging Face, optax, Megatron).
+
+    `schedule(step)` takes a Python number (and returns a float), a NumPy array (float64), or a torch or JAX array (on
+    its device, in its floating dtype; for whole-number steps in the library's default floating dtype). A float32 clock
+    counts exactly to 2**24 only; whole-number clocks are exact. It raises ValueError for a step that is NaN or < 0
+    (except under torch and JAX, which would have to wait for the device: there a negative step has the first value).
+
+    Raises ValueError unless the ramps begin in strictly rising order.
+
+    >>> schedule = Schedule((Ramp(0, 2, 0, 1), Ramp(2, 8, 1, 0, "cosine")))
+    >>> [round(schedule(step), 3) for step in (0, 1, 2, 9, 10)]
+    [0.5, 1.0, 0.962, 0.0, 0.0]
+    >>> print(3e-4 * schedule)
+    linear 2 from 0 to 0.0003, cosine 8 to 0
+    """
+
+    ramps: tuple[Ramp, ...]
+    sample: Sample = "end"
+    _rows: tuple[Row, ...] = field(init=False, repr=False, compare=False)  # newest first
+    _origins: tuple[float, ...] = field(init=False, repr=False, compare=False)  # oldest first, when there are many
+    _closed: bool = field(init=False, repr=False, compare=False)
+
+    # np.float64(3e-4) * schedule: NumPy leaves the product to us instead of looking for an array in a schedule
+    __array_ufunc__ = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.ramps, Ramp) or not isinstance(self.ramps, Iterable):
+            raise TypeError(f"ramps is a sequence of Ramp, not {self.ramps!r}; write Schedule((ramp,))")
+        ramps = tuple(self.ramps)
+        for ramp in ramps:
+            if not isinstance(ramp, Ramp):
+                raise TypeError(f"ramps is a sequence of Ramp, not of {ramp!r}")
+        if not ramps:
+            raise ValueError("a schedule has at least one ramp; write Ramp(0, 1, 1, 1) for a constant")
+        for before, after in pairwise(ramps):
+            if not before.begin < after.begin:
+                raise ValueError(
+                    f"{after} begins at {write_number(after.begin)}, not after {before}, "
+                    f"which begins at {write_number(before.begin)}; put the ramps in order, one a begin"
+                )
+        if self.sample not in ("end", "start"):
+            raise ValueError(f"sample is 'end' or 'start', not {self.sample!r}")
+        put = object.__setattr__
+        put(self, "ramps", ramps)
+        put(self, "_closed", self.sample == "start")
+        put(self, "_rows", tuple(_row(r, 0 if self._closed else 1) for r in reversed(ramps)))
+        put(self, "_origins", tuple(r.origin for r in reversed(self._rows)) if len(ramps) > MANY else ())
+
+    @overload
+    def __call__(self, step: float) -> float: ...
+    @overload
+    def __call__(self, step: Any) -> Any: ...
+    def __call__(self, step: Any) -> Any:
+        kind = type(step)
+        if kind is not int and kind is not float:
+            if not isinstance(step, Real) or kind.__module__ == "numpy":
+                return on_array(self._rows[::-1], self.ramps[0].start_value, self._closed, step)
+            step = float(step)
+        if not step >= 0:
+            raise ValueError(f"a step is a number >= 0, not {step!r}")
+        rows = self._rows
+        if self._origins:
+            index = (bisect_right if self._closed else bisect_left)(self._origins, step)
+            rows = rows[-index:][:1] if index else ()
+        for origin, span, a, b, low, high, g, _ in rows:
+            if step > origin:
+                u = (step - origin) / span
+                if u < 1.0:
+                    value = g(u)
+                    return low if value < low else high if value > high else value
+                return b
+            if step == origin and self._closed:
+                return a
+        return self.ramps[0].start_value
+
+    def __mul__(self, factor: float) -> "Schedule":
+        """Scale every value: `(k * schedule)(step) == k * schedule(step)`."""
+        if not is_number(factor):
+            return NotImplemented
+        if not (factor >= 0 and math.isfinite(factor)):
+            raise ValueError(f"a schedule is multiplied by a finite number >= 0, not {factor!r}")
+        return self._map(lambda value: value * float(factor))
+
+    __rmul__ = __mul__
+
+    def _map(self, change: Callable[[float], float]) -> "Schedule":
+        """Every value changed alike."""
+        ramps = (Ramp(r.begin, r.duration, change(r.start_value), change(r.end_value), r.shape) for r in self.ramps)
+        return Schedule(tuple(ramps), self.sample)
+
+    def normalized(self) -> tuple[float, "Schedule"]:
+        """Return (peak, the schedule divided by it), so that `peak * normalized` is the schedule.
+
+        Raises ValueError for a schedule that is 0 throughout.
+
+        >>> peak, shape = (3e-4 * Schedule((Ramp(0, 10, 0, 1),))).normalized()
+        >>> peak, shape.peak
+        (0.0003, 1.0)
+        """
+        peak = self.peak
+        if not peak:
+            raise ValueError("a schedule that is 0 throughout has no peak to divide by")
+        return peak, self._map(lambda value: value / peak)
+
+    @property
+    def total(self) -> float:
+        """The last joint: the number of updates after which nothing changes any more."""
+        return self.ramps[-1].end
+
+    @property
+    def joints(self) -> tuple[float, ...]:
+        """The times at which a ramp begins, ends or is cut short, in order.
+
+        >>> Schedule((Ramp(0, 2, 0, 1), Ramp(2, 8, 1, 0, "cosine"))).joints
+        (0, 2, 10)
+        """
+        ends = (min(ramp.end, cut) for ramp, cut in self._cuts())
+        return tuple(sorted({*ends, *(ramp.begin for ramp in self.ramps)}))
+
+    def _cuts(self) -> Iterator[tuple[Ramp, float]]:
+        """Each ramp with the time at which the next one takes over."""
+        return zip(self.ramps, [*(ramp.begin for ramp in self.ramps[1:]), math.inf], strict=True)
+
+    @property
+    def peak(self) -> float:
+        """The greatest value of the curve."""
+        starts = [r.start_value for r in self.ramps if r.duration or r.begin == self.ramps[0].begin > 0]
+        return max([*starts, *(ramp.at(cut) for ramp, cut in self._cuts())])
+
+    def cooldown(self, at: float, over: float, to: float = 0.0, shape: str = "sqrt") -> "Schedule":
+        """Return a schedule equal to this one for the updates before `at`, that then goes to `to` over `over` updates.
+
+        What this schedule would have begun at `at` or later is dropped. With `sample="end"` the updates at .. at+over-1
+        cool down, the last of them at `to`. The default shape is the 1-sqrt cooldown of Hägele et al. 2024
+        (arXiv 2405.18392). Raises ValueError if `at` is below 1.
+
+        >>> stable = Schedule((Ramp(0, 100, 0, 1), Ramp(100, 900, 1, 1)))
+        >>> print(stable.cooldown(at=800, over=200))
+        linear 100 to 1, hold 900, at 800 sqrt 200 to 0
+        """
+        if not at >= 1:
+            raise ValueError(f"a cooldown starts after at least one update, not at {at!r}; write at=1 or later")
+        ramps = tuple(r for r in self.ramps if r.begin < at)
+        start = ramps[-1].at(at) if ramps else self.ramps[0].start_value
+        return Schedule((*ramps, Ramp(at, over, start, to, shape)), self.sample)
+
+    def phase(self, step: float) -> str:
+        """Name what update `step` does: warmup, stable, cooldown, decay, rewarm, or done.
+
+        A first rising ramp is `warmup`, a level one `stable`, one that falls after a level stretch `cooldown`, one that
+        falls otherwise `decay`, one that rises later `rewarm`; from `total` on the schedule is `done`.
+
+        >>> schedule = Schedule((Ramp(0, 2, 0, 1), Ramp(2, 8, 1, 0, "cosine")))
+        >>> [schedule.phase(step) for step in (0, 1, 2, 9, 10)]
+        ['warmup', 'warmup', 'decay', 'decay', 'done']
+        """
+        if not step >= 0:
+            raise ValueError(f"a step is a number >= 0, not {step!r}")
+        if step >= self.total:
+            return "done"
+        time = step if self._closed else step + 1
+        find = bisect_right if self._closed else bisect_left
+        index = find(self.ramps, time, key=lambda r: r.begin) - 1
+        if index < 0 or time > self.ramps[index].end:
+            return "stable"  # before the start, or in a gap
+        return self._phases()[index]
+
+    def _phases(self) -> list[str]:
+        """The name of each ramp's phase."""
+        names: list[str] = []
+        for index, ramp in enumerate(self.ramps):
+            gap = index > 0 and self.ramps[index - 1].end < ramp.begin
+            if ramp.end_value == ramp.start_value:
+                names.append("stable")
+            elif ramp.end_value > ramp.start_value:
+                risen = any(n != "stable" for n in names)
+                names.append("rewarm" if risen and (gap or names[-1] != "warmup") else "warmup")
+            else:
+                names.append("cooldown" if gap or (names and names[-1] == "stable") else "decay")
+        return names
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits that name the schedule: sha256 of its JSON, values at 12 significant digits.
+
+        >>> Schedule((Ramp(0, 2, 0, 1), Ramp(2, 8, 1, 0.1, "cosine"))).fingerprint
+        'ccebaa75ede5'
+        """
+        data = to_dict(self)
+        for ramp in data["ramps"]:
+            for key, value in ramp.items():
+                if key != "shape":
+                    rounded = float(f"{value:.12g}") if key.endswith("value") else value
+                    ramp[key] = int(rounded) if rounded == int(rounded) else rounded
+        text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def __str__(self) -> str:
+        """The canonical text, in steps; `lehr.parse` reads it back to an equal schedule."""
+        items = []
+        before: Ramp | None = None
+        for ramp in self.ramps:
+            if before is None:
+                level = ramp.start_value == ramp.end_value and ramp.shape == "linear"
+                implied = (ramp.start_value, ramp.end_value) == (0, 1) or (level and ramp.start_value == 1)
+                begin: float = 0
+            else:
+                implied = ramp.start_value == before.at(ramp.begin)
+                begin = before.end
+            text = ramp._text(implied)
+            items.append(text if ramp.begin == begin else f"at {write_number(ramp.begin)} {text}")
+            before = ramp
+        return ", ".join(items) + (", sampled at start" if self._closed else "")
+
+    def __repr__(self) -> str:
+        return f"lehr.parse({str(self)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Schedule, (self.ramps, self.sample)
+
+
+def _row(ramp: Ramp, offset: int) -> Row:
+    _, shape = shapes.resolve(ramp.shape)
+    a, b = ramp.start_value, ramp.end_value
+    if not ramp.duration:
+        a = b
+    if a == b:
+        shape = shapes.linear  # level, at 0 too, whatever the curve would be
+
+    def make(m: Any) -> shapes.Curve:
+        return shape(a, b, m)
+
+    return Row(ramp.begin - offset, ramp.duration or 1, a, b, min(a, b), max(a, b), make(math), make)
+
+
+def to_dict(schedule: Schedule) -> dict[str, Any]:
+    """Return the schedule as plain data for JSON; `from_dict` reads it back to an equal one.
+
+    >>> to_dict(Schedule((Ramp(0, 2, 0, 1),)))["ramps"]
+    [{'begin': 0, 'duration': 2, 'start_value': 0.0, 'end_value': 1.0, 'shape': 'linear'}]
+    """
+    keys = Ramp.__match_args__
+    return {"sample": schedule.sample, "ramps": [{key: getattr(r, key) for key in keys} for r in schedule.ramps]}
+
+
+def from_dict(data: Mapping[str, Any]) -> Schedule:
+    """Return the schedule that `to_dict` (or `json.loads`) gave. Raises ValueError naming a key that does not belong.
+
+    >>> from_dict({"ramps": [{"begin": 0, "duration": 2, "start_value": 0, "end_value": 1}]})
+    lehr.parse('linear 2 to 1')
+    """
+    _check_keys("schedule", data, ("sample", "ramps"), required=("ramps",))
+    if isinstance(data["ramps"], (str, Mapping)) or not isinstance(data["ramps"], Iterable):
+        raise ValueError(f"ramps is a list of ramps, not {data['ramps']!r}")
+    ramps = []
+    for item in data["ramps"]:
+        _check_keys("ramp", item, Ramp.__match_args__, required=Ramp.__match_args__[:4])
+        try:
+            ramps.append(Ramp(**item))
+        except TypeError as error:
+            raise ValueError(f"ramp {len(ramps)}: {error}") from None
+    return Schedule(tuple(ramps), data.get("sample", "end"))
+
+
+def _check_keys(what: str, data: Any, known: tuple[str, ...], required: tuple[str, ...]) -> None:
+    if not isinstance(data, Mapping):
+        raise ValueError(f"a {what} is an object with the keys {', '.join(known)}, not {data!r}")
+    for key in data:
+        if key not in known:
+            raise ValueError(f"a {what} has no key {key!r}{nearest(str(key), known)}; known are {', '.join(known)}")
+    for key in required:
+        if key not in data:
+            raise ValueError(f"a {what} needs the key {key!r}")

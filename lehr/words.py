@@ -1,0 +1,64 @@
+"""What texts and error messages share: numbers as people write them, and the nearest name to a mistyped one."""
+
+import re
+from collections.abc import Iterable
+from fractions import Fraction
+from numbers import Real
+from typing import Any
+
+SUFFIXES = {"k": 10**3, "M": 10**6, "B": 10**9}
+
+_NUMBER = re.compile(r"(?P<digits>(?:\d[\d_]*)?(?:\.\d[\d_]*|\.)?(?:[eE][+-]?\d+)?)(?P<suffix>[A-Za-z]?)")
+_MAX_EXPONENT = 400  # beyond any float; keeps `1e999999999` from building a number of a billion digits
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a real number of Python's or NumPy's; True and False are none here."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'?"` for the name most like `word`, or an empty string.
+
+    >>> nearest("cosin", ["linear", "cosine"])
+    "; did you mean 'cosine'?"
+    """
+    import difflib  # only ever needed on the way to an error
+
+    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def write_number(value: float) -> str:
+    """Write a number as short as it reads back: whole numbers without a point.
+
+    >>> write_number(1.0), write_number(0.1), write_number(98000)
+    ('1', '0.1', '98000')
+    """
+    if value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    return repr(value)
+
+
+def read_number(text: str) -> Fraction:
+    """Read digits, `_`, a point, an exponent and a suffix k, M or B, exactly.
+
+    Raises ValueError that says what to write instead.
+
+    >>> read_number("1.5k"), read_number("10_000")
+    (Fraction(1500, 1), Fraction(10000, 1))
+    """
+    match = _NUMBER.fullmatch(text)
+    digits = match["digits"] if match else ""
+    if not match or not any(c.isdigit() for c in digits.lower().partition("e")[0]) or "__" in digits or "_." in digits:
+        raise ValueError(f"{text!r} is not a number; write digits such as 2000, 10_000, 0.1, 1e-4 or 10k")
+    if not text.isascii():
+        raise ValueError(f"{text!r} is not a number; write it in the digits 0 to 9")
+    suffix = match["suffix"]
+    if suffix and suffix not in SUFFIXES:
+        instead = {"K": "k (thousand)", "m": "M (million)", "b": "B (billion)", "G": "B (billion)"}.get(suffix)
+        raise ValueError(f"{text!r} has the unknown suffix {suffix!r}; write {instead or 'k, M or B'}")
+    exponent = digits.lower().partition("e")[2]
+    if exponent and abs(int(exponent[:8])) > _MAX_EXPONENT:
+        raise ValueError(f"{text!r} is beyond what a step or a value can be")
+    return Fraction(digits.replace("_", "")) * SUFFIXES.get(suffix, 1)
