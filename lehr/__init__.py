@@ -1,10 +1,12 @@
 """lehr: learning-rate schedules as values, and a transformer trainer that proves them.
 
-    import lehr
-    schedule = 3e-4 * lehr.cosine(total=10_000, warmup=200)
-    schedule(0)                    # the learning rate of the first update
-    print(schedule)                # linear 200 from 0 to 0.0003, cosine 9800 to 3e-05
-    lehr.parse("linear 2% to 1, hold rest, sqrt 20% to 0", total=10_000)
+    >>> schedule = cosine(total=10_000, warmup=200)
+    >>> print(schedule)
+    linear 200 to 1, cosine 9800 to 0.1
+    >>> schedule(0), schedule(9_999)  # multipliers of the peak for the first and the last update
+    (0.005, 0.1)
+    >>> parse("linear 2% to 1, hold rest, sqrt 20% to 0", total=10_000).phase(9_000)
+    'cooldown'
 
 Names are loaded when first used: `import lehr` itself imports nothing but the standard library's smallest parts.
 """

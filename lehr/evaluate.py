@@ -45,15 +45,21 @@ def on_array(rows: Sequence[Row], before: float, closed: bool, step: Any) -> Any
     )
 
 
+def _bad_dtype(step: Any) -> TypeError:
+    return TypeError(f"steps are whole or floating-point numbers, not {step.dtype}")
+
+
 def _on_numpy(rows: Sequence[Row], before: float, closed: bool, step: Any, np: Any) -> Any:
     steps = np.asarray(step)
     if steps.dtype.kind not in "iuf":
-        raise TypeError(f"steps are whole or floating-point numbers, not {steps.dtype}")
+        raise _bad_dtype(steps)
     out = np.empty(steps.shape)
     flat, result = steps.reshape(-1), out.reshape(-1)
     with np.errstate(all="ignore"):  # a row is also evaluated where another is in charge
         for start in range(0, flat.size, BLOCK):
             block = flat[start : start + BLOCK]
+            if block.dtype.kind == "u" and block.dtype.itemsize == 8:
+                block = np.minimum(block, 2**63 - 1)  # past every end, and no negative number once it is signed
             block = block.astype(np.float64 if block.dtype.kind == "f" else np.int64, copy=False)
             least, most = block.min().item(), block.max().item()
             if not least >= 0:
@@ -89,35 +95,48 @@ def _numpy_block(
 def _on_torch(rows: Sequence[Row], before: float, closed: bool, step: Any, torch: Any) -> Any:
     # MPS has no float64; everywhere else the sum is done in it, whatever the clock's own dtype
     wide = torch.float32 if step.device.type == "mps" else torch.float64
+    if step.dtype == torch.bool or step.is_complex():
+        raise _bad_dtype(step)
     if step.is_floating_point():
-        clock, dtype = step.to(wide), step.dtype
+        clock, dtype, most = step.to(wide), step.dtype, None
     else:
-        clock, dtype = step.to(torch.int64), torch.get_default_dtype()
-    return _where_chain(rows, before, closed, clock, lambda x: x.to(wide), 2**63, torch).to(dtype)
+        clock, dtype, most = step.to(torch.int64), torch.get_default_dtype(), 2**63
+    return _where_chain(rows, before, closed, clock, lambda x: x.to(wide), most, torch).to(dtype)
 
 
 def _on_jax(rows: Sequence[Row], before: float, closed: bool, step: Any, jnp: Any) -> Any:
     wide = jnp.result_type(float)  # float64 where jax_enable_x64 is on, else float32
     if jnp.issubdtype(step.dtype, jnp.floating):
-        clock, dtype, most = step.astype(wide), step.dtype, 2**63
+        clock, dtype, most = step.astype(wide), step.dtype, None
+    elif not jnp.issubdtype(step.dtype, jnp.integer):
+        raise _bad_dtype(step)
     else:
-        clock = step if step.dtype.itemsize == 8 else step.astype(jnp.result_type(int))
+        clock = step.astype(jnp.result_type(int))  # signed, or a step before a ramp would count as long past it
         dtype, most = wide, jnp.iinfo(clock.dtype).max
     return _where_chain(rows, before, closed, clock, lambda x: x.astype(wide), most, jnp).astype(dtype)
 
 
-def _where_chain(rows: Sequence[Row], before: float, closed: bool, clock: Any, cast: Curve, most: int, m: Any) -> Any:
-    """One `where` a row, oldest first: no branch on a value, so it compiles and never waits for the device."""
+def _where_chain(
+    rows: Sequence[Row], before: float, closed: bool, clock: Any, cast: Curve, most: int | None, m: Any
+) -> Any:
+    """One `where` a row, oldest first: no branch on a value, so it compiles and never waits for the device.
+
+    `most`: the greatest whole number the clock can hold, None for a clock of floats.
+    """
     zero = m.zeros_like(cast(clock))
     value = zero + before
     for row in rows:
-        if row.origin > most:
+        if most is not None and row.origin > most:
             break  # beyond what this clock's integers can count
-        since = cast(clock - row.origin) if isinstance(row.origin, int) else cast(clock) - row.origin
-        u = since / row.span
+        # float(): a whole number beyond 2**31 is no scalar to JAX's 32-bit arrays
+        whole = most is not None and isinstance(row.origin, int)
+        since = cast(clock - row.origin) if whole else cast(clock) - float(row.origin)
+        u = since / float(row.span)
+        # XLA divides by a number as it multiplies by its inverse: at the end itself u may miss 1
+        over = (u >= 1) | (since >= float(row.span))
         # the ends are put in by `where`, so that the curve may be asked at a harmless point instead
-        curve = row.make(m)(m.where((u > 0) & (u < 1), u, zero + 0.5))
+        curve = row.make(m)(m.where((u <= 0) | over, zero + 0.5, u))
         curve = m.clip(curve, row.low, row.high)
-        curve = m.where(u >= 1, zero + row.b, m.where(u <= 0, zero + row.a, curve))
-        value = m.where(u >= 0 if closed else u > 0, curve, value)
+        curve = m.where(over, zero + row.b, m.where(u <= 0, zero + row.a, curve))
+        value = m.where(u < 0 if closed else u <= 0, value, curve)  # asked this way, NaN stays NaN
     return value

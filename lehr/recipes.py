@@ -82,8 +82,9 @@ def wsd(
     >>> print(wsd(total=1000, warmup=20, decay=200))
     linear 20 to 1, hold 780, sqrt 200 to 0
     """
-    total = _count("total", total)
-    warmup, decay = _count("warmup", warmup, total), _count("decay", decay, total)
+    _decay_steps(total, warmup, sample)
+    total, warmup = int(total), int(warmup)
+    decay = _count("decay", decay, total)
     if warmup + decay > total:
         raise ValueError(
             f"warmup={warmup} and decay={decay} do not fit into total={total}; write decay={total - warmup}"

@@ -4,8 +4,6 @@ The newest ramp that has begun is in charge; a finished ramp holds its end value
 cut-short curves, before the start and after the end need no special case.
 """
 
-import hashlib
-import json
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,7 +12,7 @@ from itertools import pairwise
 from numbers import Real
 from typing import Any, Literal, overload
 
-from lehr import shapes
+from lehr import curves, shapes
 from lehr.evaluate import Row, on_array
 from lehr.words import is_number, nearest, write_number
 
@@ -178,27 +176,41 @@ class Schedule:
     @overload
     def __call__(self, step: Any) -> Any: ...
     def __call__(self, step: Any) -> Any:
+        # Two loops and few checks: this is called once an update and a dozen lines by hand are what it is up against.
+        # A negative whole number or NaN lies after no origin and falls through both loops.
         kind = type(step)
-        if kind is not int and kind is not float:
-            if not isinstance(step, Real) or kind.__module__ == "numpy":
-                return on_array(self._rows[::-1], self.ramps[0].start_value, self._closed, step)
-            step = float(step)
+        if kind is not int:
+            if kind is not float:
+                if not isinstance(step, Real) or kind.__module__ == "numpy":
+                    return on_array(self._rows[::-1], self.ramps[0].start_value, self._closed, step)
+                step = float(step)
+            if step < 0:
+                raise _bad_step(step)
+        rows = self._rows if not self._origins else self._row_at(step)
+        if self._closed:
+            for origin, span, a, b, low, high, g, _ in rows:
+                if step >= origin:
+                    u = (step - origin) / span
+                    if 0.0 < u < 1.0:
+                        value = g(u)
+                        return low if value < low else high if value > high else value
+                    return b if u else a
+        else:
+            for origin, span, _, b, low, high, g, _ in rows:
+                if step > origin:
+                    u = (step - origin) / span
+                    if u < 1.0:
+                        value = g(u)
+                        return low if value < low else high if value > high else value
+                    return b
         if not step >= 0:
-            raise ValueError(f"a step is a number >= 0, not {step!r}")
-        rows = self._rows
-        if self._origins:
-            index = (bisect_right if self._closed else bisect_left)(self._origins, step)
-            rows = rows[-index:][:1] if index else ()
-        for origin, span, a, b, low, high, g, _ in rows:
-            if step > origin:
-                u = (step - origin) / span
-                if u < 1.0:
-                    value = g(u)
-                    return low if value < low else high if value > high else value
-                return b
-            if step == origin and self._closed:
-                return a
+            raise _bad_step(step)
         return self.ramps[0].start_value
+
+    def _row_at(self, step: float) -> tuple[Row, ...]:
+        """The row in charge alone, by bisection."""
+        index = (bisect_right if self._closed else bisect_left)(self._origins, step)
+        return self._rows[-index:][:1] if index else ()
 
     def __mul__(self, factor: float) -> "Schedule":
         """Scale every value: `(k * schedule)(step) == k * schedule(step)`."""
@@ -282,13 +294,13 @@ class Schedule:
         ['warmup', 'warmup', 'decay', 'decay', 'done']
         """
         if not step >= 0:
-            raise ValueError(f"a step is a number >= 0, not {step!r}")
+            raise _bad_step(step)
         if step >= self.total:
             return "done"
         time = step if self._closed else step + 1
         find = bisect_right if self._closed else bisect_left
         index = find(self.ramps, time, key=lambda r: r.begin) - 1
-        if index < 0 or time > self.ramps[index].end:
+        if index < 0 or step >= self.ramps[index].end:
             return "stable"  # before the start, or in a gap
         return self._phases()[index]
 
@@ -296,7 +308,7 @@ class Schedule:
         """The name of each ramp's phase."""
         names: list[str] = []
         for index, ramp in enumerate(self.ramps):
-            gap = index > 0 and self.ramps[index - 1].end < ramp.begin
+            gap = ramp.begin > (self.ramps[index - 1].end if index else 0)
             if ramp.end_value == ramp.start_value:
                 names.append("stable")
             elif ramp.end_value > ramp.start_value:
@@ -313,6 +325,9 @@ class Schedule:
         >>> Schedule((Ramp(0, 2, 0, 1), Ramp(2, 8, 1, 0.1, "cosine"))).fingerprint
         'ccebaa75ede5'
         """
+        import hashlib  # seldom needed, and a fifth of the time that `import lehr` would take
+        import json
+
         data = to_dict(self)
         for ramp in data["ramps"]:
             for key, value in ramp.items():
@@ -346,18 +361,25 @@ class Schedule:
         return Schedule, (self.ramps, self.sample)
 
 
+def _bad_step(step: Any) -> ValueError:
+    return ValueError(f"a step is a number >= 0, not {step!r}")
+
+
 def _row(ramp: Ramp, offset: int) -> Row:
     _, shape = shapes.resolve(ramp.shape)
     a, b = ramp.start_value, ramp.end_value
     if not ramp.duration:
         a = b
     if a == b:
-        shape = shapes.linear  # level, at 0 too, whatever the curve would be
+        shape = curves.linear  # level, at 0 too, whatever the curve would be
 
     def make(m: Any) -> shapes.Curve:
         return shape(a, b, m)
 
-    return Row(ramp.begin - offset, ramp.duration or 1, a, b, min(a, b), max(a, b), make(math), make)
+    origin = ramp.begin - offset
+    # where begin + duration rounds down, the span does too: at the ramp's end u is 1 and the value is b itself
+    span = min(ramp.duration, ramp.end - offset - origin) or ramp.duration or 1
+    return Row(origin, span, a, b, min(a, b), max(a, b), make(math), make)
 
 
 def to_dict(schedule: Schedule) -> dict[str, Any]:

@@ -1,121 +1,50 @@
-"""The curves that a ramp can follow, and the table of their names.
+"""The names of the curves that a ramp can follow, and `register` for curves of your own.
 
-A shape is a function `shape(a, b, m, *parameters)` that returns `g(u)`: the curve from `a` (at u = 0) to `b`
-(at u = 1). `m` is the module that owns the array (math, numpy, torch or jax.numpy), so one definition serves them
-all. `g` is only asked for 0 < u < 1: the evaluator returns `a` and `b` themselves at the ends and clips between,
-for registered shapes too, so that every schedule is exact at its joints and never leaves [low, high].
-
-The formulas are written as low + (high - low) * weight, or high * ratio: `a + (b - a) * u` misses `b` in one pair of
-floats out of six, and `a * (1 - u) + b * u` is not monotone.
+The functions themselves, and what a shape is, are in `lehr.curves`.
 """
 
 import inspect
-import math
-from collections.abc import Callable
-from typing import Any
 
+from lehr.curves import Curve as Curve
+from lehr.curves import Shape as Shape
+from lehr.curves import (
+    approach,
+    cosine,
+    cosine_power,
+    exponential,
+    half_cosine,
+    inverse,
+    inverse_sqrt,
+    k_decay,
+    linear,
+    poly,
+    power,
+    rex,
+    sqrt,
+    tanh,
+)
 from lehr.words import nearest, read_number, write_number
-
-Curve = Callable[[Any], Any]
-Shape = Callable[..., Curve]
 
 RESERVED = ("hold", "at", "from", "to", "rest", "sampled")  # words of the text form
 
-
-def linear(a: float, b: float, m: Any) -> Curve:
-    """A straight line: a + (b - a) u."""
-    low, height = min(a, b), abs(b - a)
-    if b < a:
-        return lambda u: low + height * (1 - u)
-    return lambda u: low + height * u
-
-
-def cosine(a: float, b: float, m: Any) -> Curve:
-    """Half a cosine wave: b + (a - b) (1 + cos(pi u)) / 2 (Loshchilov & Hutter 2017, arXiv 1608.03983).
-
-    Written with sin**2 of the half angle, which keeps its digits where 1 + cos(pi u) cancels.
-    """
-    low, height, quarter = min(a, b), abs(b - a), math.pi / 2
-    sin = m.sin
-
-    def falling(u: Any) -> Any:
-        s = sin(quarter * (1 - u))
-        return low + height * (s * s)
-
-    def rising(u: Any) -> Any:
-        s = sin(quarter * u)
-        return low + height * (s * s)
-
-    return falling if b < a else rising
-
-
-def sqrt(a: float, b: float, m: Any) -> Curve:
-    """The "1-sqrt" cooldown: b + (a - b) (1 - sqrt(u)) (Hägele et al. 2024, arXiv 2405.18392)."""
-    low, height = min(a, b), abs(b - a)
-    root = m.sqrt
-    if b < a:
-        return lambda u: low + height * ((1 - u) / (1 + root(u)))
-    return lambda u: low + height * root(u)
-
-
-def poly(a: float, b: float, m: Any, power: float) -> Curve:
-    """Polynomial decay: b + (a - b) (1 - u)**power; `poly:2` and so on, power > 0."""
-    if not power > 0:
-        raise ValueError(f"poly:{write_number(power)} needs a power above 0; write poly:2")
-    low, height = min(a, b), abs(b - a)
-    expm1, log1p = m.expm1, m.log1p
-    if b < a:
-        return lambda u: low + height * (1 - u) ** power
-    return lambda u: low - height * expm1(power * log1p(-u))
-
-
-def power(a: float, b: float, m: Any, p: float) -> Curve:
-    """The power mean: value**p runs linearly. p = 1 is linear, 0 exponential, -1 inverse, -2 inverse square root.
-
-    For p <= 0 neither end may be 0.
-    """
-    if p == 0:
-        return exponential(a, b, m)
-    low, high = min(a, b), max(a, b)
-    if p < 0:
-        _refuse_zero(low)
-    ratio, inverse = (low / high) ** p, 1 / p
-    if p > 0:  # linear in value**p from the low end: no cancellation near 0
-        if b < a:
-            return lambda u: high * (ratio + (1 - ratio) * (1 - u)) ** inverse
-        return lambda u: high * (ratio + (1 - ratio) * u) ** inverse
-    if b < a:
-        return lambda u: high * (1 + (ratio - 1) * u) ** inverse
-    return lambda u: high * (1 + (ratio - 1) * (1 - u)) ** inverse
-
-
-def exponential(a: float, b: float, m: Any) -> Curve:
-    """Geometric: a (b / a)**u. Neither end may be 0."""
-    low, high = min(a, b), max(a, b)
-    _refuse_zero(low)
-    ratio = low / high
-    if b < a:
-        return lambda u: high * ratio**u
-    return lambda u: high * ratio ** (1 - u)
-
-
-def inverse(a: float, b: float, m: Any) -> Curve:
-    """1 / value runs linearly, as 1 / t does. Neither end may be 0."""
-    return power(a, b, m, -1)
-
-
-def inverse_sqrt(a: float, b: float, m: Any) -> Curve:
-    """1 / value**2 runs linearly, as 1 / sqrt(t) does (Vaswani et al. 2017, arXiv 1706.03762). No end may be 0."""
-    return power(a, b, m, -2)
-
-
-def _refuse_zero(low: float) -> None:
-    if low == 0:
-        raise ValueError("this curve never reaches 0; write 0.001, say, or another shape")
-
-
 TABLE: dict[str, Shape] = {
-    f.__name__: f for f in (linear, cosine, sqrt, poly, power, exponential, inverse, inverse_sqrt)
+    f.__name__: f
+    for f in (
+        linear,
+        cosine,
+        sqrt,
+        poly,
+        power,
+        exponential,
+        inverse,
+        inverse_sqrt,
+        approach,
+        cosine_power,
+        half_cosine,
+        k_decay,
+        rex,
+        tanh,
+    )
 }
 _OURS = frozenset(TABLE)
 
@@ -141,19 +70,30 @@ def register(name: str, shape: Shape) -> None:
 def resolve(text: str) -> tuple[str, Shape]:
     """Return the canonical text of a shape such as `poly:2` and the function with its parameters filled in.
 
+    Parameters with a default may be left out from the right; the canonical text leaves out those that equal it.
     Raises ValueError for an unknown name (with the nearest one), or for the wrong number of parameters.
+
+    >>> resolve("cosine:0")[0], resolve("cosine:0:2.0")[0]
+    ('cosine', 'cosine:0:2')
     """
     name, *rest = text.split(":")
     if name not in TABLE:
         raise ValueError(f"unknown shape {name!r}{nearest(name, TABLE) or '; known are ' + ', '.join(TABLE)}")
     shape = TABLE[name]
-    names = list(inspect.signature(shape).parameters)[3:]
-    if len(rest) != len(names):
-        takes = f"write {name}:" + ":".join(f"<{n}>" for n in names) if names else f"write {name!r} alone"
-        raise ValueError(f"shape {text!r} has {len(rest)} parameters; {takes}")
+    known = list(inspect.signature(shape).parameters.values())[3:]
+    least = sum(p.default is p.empty for p in known)
+    if not least <= len(rest) <= len(known):
+        takes = " or ".join(_written(name, [p.name for p in known[:n]]) for n in range(least, len(known) + 1))
+        raise ValueError(f"shape {text!r} has {len(rest)} parameters; write {takes}")
     parameters = [_parameter(word, text) for word in rest]
+    while len(parameters) > least and parameters[-1] == known[len(parameters) - 1].default:
+        parameters.pop()
     canonical = ":".join([name, *map(write_number, parameters)])
     return canonical, (lambda a, b, m: shape(a, b, m, *parameters)) if parameters else shape
+
+
+def _written(name: str, parameters: list[str]) -> str:
+    return ":".join([name, *(f"<{p}>" for p in parameters)]) if parameters else f"{name!r} alone"
 
 
 def _parameter(word: str, text: str) -> float:

@@ -62,7 +62,10 @@ def parse(text: str, clock: Clock | None = None, total: float | None = None) -> 
     """
     if not isinstance(text, str):
         raise TypeError(f"a schedule's text is a string, not {text!r}")
-    clock = clock or Clock()
+    if clock is None:
+        clock = Clock()
+    elif not isinstance(clock, Clock):
+        raise TypeError(f"clock is a lehr.Clock, not {clock!r}; for the run's length write total={clock!r}")
     if total is not None:
         if clock.total_steps not in (None, total):
             raise ValueError(f"total={total!r} and the clock's total_steps={clock.total_steps!r} differ; give one")
@@ -116,7 +119,7 @@ def _items(text: str) -> tuple[list[_Item], Sample]:
         )
     parts = [" ".join(part.split()) for part in text.split(",")]
     sample: Sample = "end"
-    if parts[-1].startswith("sampled"):
+    if parts[-1].split()[:1] == ["sampled"]:
         if parts[-1] not in ("sampled at start", "sampled at end") or len(parts) == 1:
             raise ValueError(
                 f"unknown ending {parts[-1]!r}; write ', sampled at start' after the last item, or nothing"
@@ -163,7 +166,7 @@ def _unexpected(word: str, item: _Item) -> str:
         return f"{word!r} stands twice; write it once"
     if word in RESERVED or word in TABLE:
         return f"{word!r} is out of place; is a comma missing before it?"
-    return f"{word!r} is not understood{nearest(word, ['from', 'to', *UNITS])}; write 'from VALUE' or 'to VALUE'"
+    return f"{word!r} is not understood; write 'from VALUE' or 'to VALUE'{nearest(word, ['from', 'to', *UNITS])}"
 
 
 def _take_duration(item: _Item, words: list[str]) -> _Duration:
@@ -201,7 +204,9 @@ def _value(item: _Item, key: str, words: list[str]) -> float:
         if word[-1] in "kMB":
             raise ValueError(f"{word!r} has a suffix; write the value out")
         return float(read_number(word))
-    except (ValueError, OverflowError) as error:
+    except OverflowError:
+        raise item.error(f"the value {word!r} is beyond what a float can hold") from None
+    except ValueError as error:
         raise item.error(f"the value {error}") from None
 
 

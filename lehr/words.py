@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Iterable
-from fractions import Fraction
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 SUFFIXES = {"k": 10**3, "M": 10**6, "B": 10**9}
 
 _NUMBER = re.compile(r"(?P<digits>(?:\d[\d_]*)?(?:\.\d[\d_]*|\.)?(?:[eE][+-]?\d+)?)(?P<suffix>[A-Za-z]?)")
 _MAX_EXPONENT = 400  # beyond any float; keeps `1e999999999` from building a number of a billion digits
+_MAX_DIGITS = 2000  # more than any float needs, and fewer than Python refuses to read
 
 
 def is_number(value: Any) -> bool:
@@ -40,7 +43,7 @@ def write_number(value: float) -> str:
     return repr(value)
 
 
-def read_number(text: str) -> Fraction:
+def read_number(text: str) -> "Fraction":
     """Read digits, `_`, a point, an exponent and a suffix k, M or B, exactly.
 
     Raises ValueError that says what to write instead.
@@ -48,6 +51,8 @@ def read_number(text: str) -> Fraction:
     >>> read_number("1.5k"), read_number("10_000")
     (Fraction(1500, 1), Fraction(10000, 1))
     """
+    from fractions import Fraction  # not loaded before a text is read
+
     match = _NUMBER.fullmatch(text)
     digits = match["digits"] if match else ""
     if not match or not any(c.isdigit() for c in digits.lower().partition("e")[0]) or "__" in digits or "_." in digits:
@@ -58,7 +63,7 @@ def read_number(text: str) -> Fraction:
     if suffix and suffix not in SUFFIXES:
         instead = {"K": "k (thousand)", "m": "M (million)", "b": "B (billion)", "G": "B (billion)"}.get(suffix)
         raise ValueError(f"{text!r} has the unknown suffix {suffix!r}; write {instead or 'k, M or B'}")
-    exponent = digits.lower().partition("e")[2]
-    if exponent and abs(int(exponent[:8])) > _MAX_EXPONENT:
+    exponent = digits.lower().partition("e")[2].lstrip("+-").lstrip("0")
+    if len(digits) > _MAX_DIGITS or int(exponent or 0) > _MAX_EXPONENT:
         raise ValueError(f"{text!r} is beyond what a step or a value can be")
     return Fraction(digits.replace("_", "")) * SUFFIXES.get(suffix, 1)

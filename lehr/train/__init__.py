@@ -1,0 +1,18 @@
+"""The trainer: `lehr train`, and its parts for a loop of your own."""
+
+import signal
+import time
+
+BEGAN = time.perf_counter()  # when the process turned to training, before torch is loaded
+
+
+class RunFailed(Exception):
+    """The run cannot go on; the message is one line for the person at the terminal."""
+
+
+class Stopped(Exception):
+    """SIGINT or SIGTERM (`signum`) ended the run; a checkpoint was written."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
