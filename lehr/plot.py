@@ -1,0 +1,195 @@
+"""Schedules and runs drawn: PNG and other files by matplotlib, and curves in the terminal by plotille."""
+
+import os
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lehr.schedule import Schedule
+
+PHASE_COLORS = {
+    "warmup": "#f2b134",
+    "stable": "#9fb8ad",
+    "cooldown": "#4c8dae",
+    "decay": "#4c8dae",
+    "rewarm": "#d95d39",
+    "done": "#cccccc",
+}
+POINTS = 1000  # along a curve: more than a picture has pixels across its axes
+
+
+class KeyPoint(NamedTuple):
+    """A step worth reading off a schedule."""
+
+    name: str
+    step: int
+    value: float
+    phase: str
+
+
+def key_points(schedule: Schedule, total: int | None = None) -> list[KeyPoint]:
+    """The first update, the last of the warmup, half way, and the last of `total` updates (the schedule's own).
+
+    >>> import lehr
+    >>> for point in key_points(lehr.cosine(total=100, warmup=10, final=0)):
+    ...     print(f"{point.name:15}{point.step:4}  {point.value:.3f}  {point.phase}")
+    first update      0  0.100  warmup
+    end of warmup     9  1.000  warmup
+    half way         50  0.570  decay
+    last update      99  0.000  decay
+    """
+    total = int(total or schedule.total) or 1
+    named = [("first update", 0), ("half way", total // 2), ("last update", total - 1)]
+    if 0 < (warmup := warmup_end(schedule)) <= total:
+        # sampled at the start of an update's span, the first update after the warmup is the one at the peak
+        named.insert(1, ("end of warmup", warmup - 1 if schedule.sample == "end" else min(warmup, total - 1)))
+    return [KeyPoint(name, step, schedule(step), schedule.phase(step)) for name, step in named]
+
+
+def warmup_end(schedule: Schedule) -> int:
+    """The number of updates in the warmup, 0 if there is none."""
+    steps = [int(joint) for joint in schedule.joints if joint >= 1 and schedule.phase(int(joint) - 1) == "warmup"]
+    return max(steps, default=0)
+
+
+def sample_steps(total: int) -> list[int]:
+    """At most about a thousand whole steps from 0 to the last update."""
+    count = min(total, POINTS)
+    return [round(i * (total - 1) / max(count - 1, 1)) for i in range(count)]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# in the terminal
+
+
+def terminal(schedules: Mapping[str, Schedule], total: int | None = None, columns: int = 50, lines: int = 10) -> str:
+    """Return the curves as text: LR over steps, in `columns` (and about 14 more for the axis) by `lines`."""
+    import plotille
+
+    total = int(total or max(schedule.total for schedule in schedules.values())) or 1
+    figure = plotille.Figure()
+    figure.width, figure.height = columns, lines
+    figure.color_mode = "names"
+    figure.with_colors = False
+    figure.origin = False
+    figure.x_label, figure.y_label = "step", "lr"
+    figure.register_label_formatter(float, _tick)
+    figure.register_label_formatter(int, _tick)
+    top = max(schedule.peak for schedule in schedules.values()) or 1.0
+    figure.set_x_limits(min_=0, max_=total)
+    figure.set_y_limits(min_=0, max_=top)
+    highest = top * (1 - 0.51 / (4 * lines))  # plotille rounds to dots, and drops the one above its last line
+    steps = sample_steps(total)
+    for label, schedule in schedules.items():
+        figure.plot(steps, [min(schedule(step), highest) for step in steps], label=label)
+    return str(figure.show(legend=len(schedules) > 1))
+
+
+def _tick(value: float, chars: int, delta: float, left: bool = False) -> str:
+    text = f"{value:.0f}" if delta >= 10 else f"{value:.3g}"
+    return text.ljust(chars) if left else text.rjust(chars)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# in a file
+
+
+def save_schedules(
+    schedules: Mapping[str, Schedule], out: Path, total: int | None = None, log: bool = False, title: str = ""
+) -> None:
+    """Draw schedules over each other into `out` (its ending names the format); the end of a warmup is a dashed line.
+
+    `total`: how many updates to draw, by default the longest schedule's; `log`: a logarithmic LR axis.
+    Raises ModuleNotFoundError saying what to install where matplotlib is missing.
+    """
+    total = int(total or max(schedule.total for schedule in schedules.values())) or 1
+    figure, axes = _figure(1)
+    steps = sample_steps(total)
+    for label, schedule in schedules.items():
+        values = [schedule(step) for step in steps]
+        (line,) = axes[0].plot(steps, values, label=label, linewidth=1.8)
+        if 0 < (warmup := warmup_end(schedule)) < total:
+            axes[0].axvline(warmup, color=line.get_color(), linestyle="--", linewidth=1, alpha=0.6)
+    axes[0].set(xlabel="step", ylabel="learning rate", title=title)
+    axes[0].set_yscale("log" if log else "linear")
+    if not log:
+        axes[0].set_ylim(bottom=0)
+    columns = max(1, min(4, 110 // (max(map(len, schedules)) + 8)))
+    figure.legend(loc="outside lower center", fontsize="small", ncols=columns)  # below, where it hides no curve
+    _save(figure, out)
+
+
+def save_run(rows: Sequence[Mapping[str, Any]], schedule: Schedule, out: Path, title: str = "") -> None:
+    """Draw a run's log: the LR over its schedule's phases, and below it training and validation loss.
+
+    `rows` are those of `metrics.jsonl`; `schedule` gives the LR of each step.
+    """
+    updates = [row for row in rows if "loss" in row]
+    evaluations = [row for row in rows if "val_loss" in row]
+    figure, (upper, lower) = _figure(2)
+    if updates:
+        steps = [row["step"] for row in updates]
+        upper.plot(steps, [row["lr"] for row in updates], color="black", linewidth=1.8)
+        lower.plot(steps, [row["loss"] for row in updates], color="#4c8dae", linewidth=0.9, label="training")
+        last = steps[-1] + 1
+        warmup = warmup_end(schedule)
+        for axes in (upper, lower):
+            _shade_phases(axes, schedule, last, named=axes is upper)
+            if 0 < warmup < last:
+                axes.axvline(warmup, color="black", linestyle="--", linewidth=1)
+        if 0 < warmup < last:
+            upper.annotate(f"end of warmup: {warmup}", (warmup, 0), xytext=(6, 6), textcoords="offset points")
+    if evaluations:
+        steps = [row["step"] for row in evaluations]
+        losses = [row["val_loss"] for row in evaluations]
+        lower.plot(steps, losses, color="#d95d39", marker="o", markersize=4, linewidth=1.4, label="validation")
+    upper.set(ylabel="learning rate", title=title)
+    upper.set_ylim(bottom=0)
+    lower.set(xlabel="step", ylabel="loss (nats per token)")
+    handles, labels = upper.get_legend_handles_labels()
+    if handles:
+        upper.legend(handles, labels, loc="upper right", fontsize="small")
+    if updates or evaluations:
+        lower.legend(loc="upper right", fontsize="small")
+    _save(figure, out)
+
+
+def _shade_phases(axes: Any, schedule: Schedule, last: int, named: bool) -> None:
+    """Colour the background by phase; `named` puts each phase into the legend once."""
+    joints = [0, *(min(joint, last) for joint in schedule.joints if joint > 0), last]
+    seen: set[str] = set()
+    for begin, end in pairwise(joints):
+        if end > begin:
+            phase = schedule.phase(begin)
+            label = phase if named and phase not in seen else None
+            axes.axvspan(begin, end, color=PHASE_COLORS[phase], alpha=0.18, linewidth=0, label=label)
+            seen.add(phase)
+
+
+def _figure(rows: int) -> tuple[Any, Any]:
+    try:
+        import matplotlib
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("pictures are drawn by matplotlib; write pip install 'lehr[plot]'") from None
+    matplotlib.use("Agg")  # files only: works without a screen
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        rows, 1, figsize=(9, 3.2 * rows + 0.8), sharex=True, squeeze=False, layout="constrained"
+    )
+    for axis in axes[:, 0]:
+        axis.grid(alpha=0.3)
+    return figure, axes[:, 0]
+
+
+def _save(figure: Any, out: Path) -> None:
+    from matplotlib import pyplot
+
+    beside = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
+    try:
+        figure.savefig(beside, dpi=120)
+        os.replace(beside, out)
+    finally:
+        pyplot.close(figure)
+        beside.unlink(missing_ok=True)

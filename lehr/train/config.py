@@ -1,0 +1,240 @@
+"""What a run is: five sections of plain values, from defaults, a TOML file and `--set section.key=value`.
+
+The field names are those of `config.json`. Every section is checked when it is made: an impossible value is a
+ValueError that names its key.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from lehr.words import nearest, read_number
+
+PRECISIONS = ("float32", "bfloat16")
+DEVICES = ("cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class Model:
+    """The transformer; the same names as `lehr.nn.TransformerLM`."""
+
+    vocab_size: int = 0  # 0: the tokenizer's
+    context_length: int = 128
+    d_model: int = 192
+    num_layers: int = 4
+    num_heads: int = 6
+    d_ff: int = 512
+    rope_theta: float = 10000.0
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the text comes from. No path: the source of Python's standard library."""
+
+    path: tuple[str, ...] = ()
+    tokenizer: str = "bytes"
+    val_fraction: float = 0.1
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW and clipping; `lr` is the peak."""
+
+    lr: float = 3e-3
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    max_grad_norm: float = 1.0
+
+
+@dataclass(frozen=True)
+class ScheduleTexts:
+    """Schedule texts (`lehr.parse`), multipliers of the peak; resolved to steps in `config.json`."""
+
+    lr: str = "linear 5% to 1, cosine rest to 0.1"
+
+
+@dataclass(frozen=True)
+class Train:
+    """The loop. `batch_size` is sequences per update; `micro_batch_size=0` takes them all at once."""
+
+    steps: int = 800
+    batch_size: int = 16
+    micro_batch_size: int = 0
+    seed: int = 0
+    precision: str = ""  # empty: by rule, see train.loop.choose_precision
+    compile: bool = False
+    device: str = ""  # empty: cuda, mps or cpu, whichever is there
+    log_every: int = 1
+    eval_every: int = 200
+    eval_batches: int = 16
+    checkpoint_every: int = 200
+    keep: int = 3
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run's configuration. `str` values left empty and sizes left 0 are resolved when the run starts."""
+
+    model: Model = field(default_factory=Model)
+    data: Data = field(default_factory=Data)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: ScheduleTexts = field(default_factory=ScheduleTexts)
+    train: Train = field(default_factory=Train)
+
+    def __post_init__(self) -> None:
+        for name in _ABOVE_ZERO:
+            self._require(name, self._get(name) > 0, "is above 0")
+        for name in _NOT_NEGATIVE:
+            self._require(name, self._get(name) >= 0, "is 0 or above")
+        width, heads = self.model.d_model, self.model.num_heads
+        self._require("model.num_heads", width % heads == 0, f"divides d_model={width}")
+        self._require(
+            "model.num_heads", width // heads % 2 == 0, f"gives heads of an even width out of d_model={width}"
+        )
+        self._require("data.val_fraction", 0 < self.data.val_fraction < 1, "is between 0 and 1")
+        self._require("optimizer.betas", all(0 <= beta < 1 for beta in self.optimizer.betas), "are in [0, 1)")
+        batch, micro = self.train.batch_size, self.train.micro_batch_size
+        self._require("train.micro_batch_size", not micro or batch % micro == 0, f"divides batch_size={batch}")
+        self._require("train.precision", self.train.precision in ("", *PRECISIONS), "is float32 or bfloat16")
+        device = self.train.device.partition(":")[0]
+        self._require("train.device", device in ("", *DEVICES), f"is one of {', '.join(DEVICES)}")
+
+    def _get(self, name: str) -> Any:
+        section, key = name.split(".")
+        return getattr(getattr(self, section), key)
+
+    def _require(self, name: str, condition: bool, what: str) -> None:
+        if not condition:
+            raise ValueError(f"{name} {what}, not {self._get(name)!r}")
+
+
+_ABOVE_ZERO = (
+    *("model.context_length", "model.d_model", "model.num_layers", "model.num_heads", "model.d_ff", "model.rope_theta"),
+    *("optimizer.lr", "optimizer.eps", "optimizer.max_grad_norm"),
+    *("train.steps", "train.batch_size", "train.log_every", "train.keep"),
+)
+_NOT_NEGATIVE = (
+    *("model.vocab_size", "optimizer.weight_decay", "train.micro_batch_size", "train.seed"),
+    *("train.eval_every", "train.eval_batches", "train.checkpoint_every"),
+)
+
+
+def to_dict(config: Config) -> dict[str, dict[str, Any]]:
+    """Return the configuration nested by section, as plain JSON values."""
+    return {
+        section: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+        for section, values in asdict(config).items()
+    }
+
+
+def from_dict(data: Mapping[str, Any], base: Config | None = None) -> Config:
+    """Return `base` (the defaults) with the values of `data` put in.
+
+    Raises ValueError naming a section or key that does not exist (with the nearest one), or a value of the wrong kind.
+
+    >>> from_dict({"train": {"steps": 10}}).train.steps
+    10
+    >>> from_dict({"train": {"step": 10}})
+    Traceback (most recent call last):
+    ...
+    ValueError: unknown key train.step; did you mean 'steps'?
+    """
+    config = base or Config()
+    changes = {}
+    for section, values in data.items():
+        names = [f.name for f in fields(Config)]
+        if section not in names:
+            raise ValueError(
+                f"unknown section {section!r}{nearest(section, names) or '; known are ' + ', '.join(names)}"
+            )
+        if not isinstance(values, Mapping):
+            raise ValueError(f"{section} is a section of keys, not {values!r}; write {section}.key=value")
+        part = getattr(config, section)
+        hints = get_type_hints(type(part))
+        for key in values:
+            if key not in hints:
+                known = nearest(key, hints) or "; known are " + ", ".join(hints)
+                raise ValueError(f"unknown key {section}.{key}{known}")
+        converted = {key: _convert(f"{section}.{key}", value, hints[key]) for key, value in values.items()}
+        changes[section] = replace(part, **converted)
+    return replace(config, **changes)
+
+
+def from_toml(path: Path, base: Config | None = None) -> Config:
+    """Read a TOML file with the sections of `config.json`. Raises ValueError naming the file and the fault."""
+    try:
+        return from_dict(tomllib.loads(path.read_text(encoding="utf-8")), base)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Return a run's `config.json`. Raises ValueError if the folder holds no run."""
+    try:
+        facts: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise ValueError(f"{folder} holds no run: its config.json is missing or damaged") from None
+    return facts
+
+
+def config_of(facts: Mapping[str, Any]) -> Config:
+    """The configuration in a `config.json`: resolved, but the schedule's text as it was given."""
+    sections = {f.name: facts[f.name] for f in fields(Config)}
+    return from_dict({**sections, "schedule": facts["given"]["schedule"]})
+
+
+def assign(config: Config, *texts: str) -> Config:
+    """Apply assignments `section.key=value`, all at once; of two to the same key the last wins.
+
+    >>> assign(Config(), "model.d_model=64", "model.num_heads=4").model.d_model
+    64
+    """
+    sections: dict[str, dict[str, str]] = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        section, dot, key = path.strip().partition(".")
+        if not (equals and dot and key):
+            raise ValueError(f"{text!r} is not an assignment; write section.key=value, such as train.steps=500")
+        sections.setdefault(section, {})[key] = value.strip()
+    return from_dict(sections, config)
+
+
+def _convert(name: str, value: Any, kind: Any) -> Any:
+    """Turn a TOML, JSON or command-line value into the field's type."""
+    if kind is str:
+        if isinstance(value, str):
+            return value
+    elif kind is bool:
+        words = {"true": True, "false": False, True: True, False: False}
+        if isinstance(value, (str, bool)) and value in words:
+            return words[value]
+    elif kind in (int, float):
+        if not isinstance(value, bool) and isinstance(value, (int, float, str)):
+            number = _number(name, value)
+            if kind is float:
+                return float(number)
+            if number == int(number):
+                return int(number)
+    else:  # a tuple
+        if isinstance(value, str):
+            value = [part.strip() for part in value.strip("[]()").split(",") if part.strip()]
+        item, *rest = get_args(kind)
+        if isinstance(value, (list, tuple)) and (rest == [...] or len(value) == 1 + len(rest)):
+            return tuple(_convert(name, part, item) for part in value)
+    kinds = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    raise ValueError(f"{name} is {kinds.get(kind, 'a list of ' + str(len(get_args(kind))))}, not {value!r}")
+
+
+def _number(name: str, value: float | str) -> float:
+    if not isinstance(value, str):
+        return value
+    try:
+        sign = -1 if value.startswith("-") else 1
+        number = sign * read_number(value.removeprefix("-"))
+        return int(number) if number.denominator == 1 else float(number)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None

@@ -1,0 +1,85 @@
+"""Before and after the loop: what the run will be, and what it has become (curves.png, sample.txt, a table)."""
+
+import os
+from pathlib import Path
+
+from rich.table import Table
+
+from lehr import plot
+from lehr.spec import parse
+from lehr.train.config import read
+from lehr.train.metrics import Row, is_evaluation, read_rows
+from lehr.train.report import Report, count, duration, key_point_table
+from lehr.train.sample import sample
+from lehr.train.setup import Parts
+
+SAMPLE_TOKENS = 500
+
+
+def announce(report: Report, parts: Parts, folder: Path) -> None:
+    """Say what will be trained on what, what it costs, and which learning rates it will use."""
+    config, steps = parts.config, parts.config.train.steps
+    parameters = sum(p.numel() for p in parts.model.parameters())
+    tokens = steps * parts.tokens_per_step
+    text = len(parts.corpus.train)
+    report.say(f"run      {folder}")
+    report.say(f"text     {parts.corpus.source}: {count(text)} tokens, {count(len(parts.corpus.val))} held out")
+    report.say(
+        f"model    {count(parameters)} parameters: {config.model.num_layers} layers, width {config.model.d_model}, "
+        f"context {config.model.context_length}"
+    )
+    report.say(
+        f"cost     {steps:,} steps of {parts.tokens_per_step:,} tokens = {count(tokens)} tokens, "
+        f"{tokens / text:.2g} passes over the text"
+    )
+    report.say(f"machine  {config.train.device}, {config.train.precision}")
+    report.say(f"schedule {config.optimizer.lr:g} * ({config.schedule.lr})")
+    report.show(key_point_table(parts.schedule, config.optimizer.lr, steps))
+
+
+def finish(report: Report, parts: Parts, folder: Path, rows: list[Row]) -> None:
+    """Draw the curves, write a sample, and print what was reached."""
+    draw(folder, folder / "curves.png")
+    text = write_sample(parts, folder)
+    report.say("sample:\n" + "\n".join(f"  | {line}" for line in text.splitlines()[:12]))
+    report.show(reached(parts, rows))
+    report.say(f"curves   {folder / 'curves.png'}")
+    report.say(f"sample   {folder / 'sample.txt'}")
+
+
+def draw(folder: Path, out: Path) -> None:
+    """Draw the curves of a run's folder, finished or not. Raises ValueError if it holds no run."""
+    facts = read(folder)
+    title = f"{folder.name}: peak {facts['optimizer']['lr']:g}, {facts['schedule']['lr']}"
+    plot.save_run(read_rows(folder / "metrics.jsonl"), parse(facts["schedule"]["lr"]), out, title)
+
+
+def write_sample(parts: Parts, folder: Path) -> str:
+    """Let the model go on from a line's end and write what it says to sample.txt."""
+    tokenizer = parts.corpus.tokenizer
+    newline = tokenizer.encode("\n") if tokenizer.alphabet is None or "\n" in tokenizer.alphabet else [0]
+    text = tokenizer.decode(sample(parts.model, [int(i) for i in newline], SAMPLE_TOKENS, seed=parts.config.train.seed))
+    beside = folder / f".sample.txt.{os.getpid()}.tmp"
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, folder / "sample.txt")
+    return text
+
+
+def reached(parts: Parts, rows: list[Row]) -> Table:
+    """The first and last losses, and what they took."""
+    updates = [row for row in rows if not is_evaluation(row)]
+    evaluations = [row for row in rows if is_evaluation(row)]
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column("")
+    table.add_column("")
+    if evaluations:
+        first, last = evaluations[0]["val_loss"], evaluations[-1]["val_loss"]
+        table.add_row("validation loss", f"{first:.3f} -> {last:.3f} ({100 * (last / first - 1):+.0f} %)")
+        table.add_row("bits per byte", f"{evaluations[0]['val_bpb']:.3f} -> {evaluations[-1]['val_bpb']:.3f}")
+    if updates:
+        table.add_row("training loss", f"{updates[0]['loss']:.3f} -> {updates[-1]['loss']:.3f}")
+        speed = sorted(row["tokens_per_s"] for row in updates)[len(updates) // 2]
+        table.add_row("tokens", f"{count(updates[-1]['tokens'])} at {speed:,.0f} a second (median)")
+    if rows:
+        table.add_row("time", duration(rows[-1]["time"]))
+    return table

@@ -1,0 +1,111 @@
+"""What the person at the terminal sees: on a terminal a progress bar, elsewhere one plain line every so many steps.
+
+Everything but the bar goes to the run's `log.txt` too.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from lehr.plot import key_points
+from lehr.schedule import Schedule
+from lehr.words import write_number
+
+PLAIN_LINES = 20  # a run without a terminal prints about so many
+
+
+class Report:
+    """Prints a run's story to the terminal and to `log`."""
+
+    def __init__(self, log: Path, steps: int) -> None:
+        self._log = open(log, "a", encoding="utf-8")  # noqa: SIM115 - open as long as the run
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._every = max(1, steps // PLAIN_LINES)
+        self._steps = steps
+        self._bar: Progress | None = None
+        if self._console.is_terminal:
+            columns = (BarColumn(bar_width=None), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"))
+            self._bar = Progress(*columns, TimeRemainingColumn(compact=True), console=self._console, transient=True)
+            self._task = self._bar.add_task("", total=steps, facts="")
+
+    def say(self, text: str) -> None:
+        """Print a line, above the bar if there is one."""
+        self._console.print(text, markup=False)
+        self._write(text)
+
+    def warn(self, text: str) -> None:
+        """Print a line on stderr."""
+        Console(file=sys.stderr, highlight=False, soft_wrap=True).print(text, markup=False)
+        self._write(text)
+
+    def show(self, table: Table) -> None:
+        """Print a table."""
+        self._console.print(table)
+        plain = Console(file=self._log, width=80)
+        plain.print(table)
+        self._log.flush()
+
+    def begin(self, step: int) -> None:
+        """Training starts at `step`."""
+        if self._bar:
+            self._bar.update(self._task, completed=step)
+            self._bar.start()
+
+    def update(self, row: dict[str, Any], seconds_left: float) -> None:
+        """Update `row["step"]` is done; `row` is as in metrics.jsonl."""
+        done = row["step"] + 1
+        if self._bar:
+            facts = f"{row['phase']}  lr {row['lr']:.2e}  loss {row['loss']:.3f}  {row['tokens_per_s']:,.0f} tok/s"
+            self._bar.update(self._task, completed=done, facts=facts)
+        if done % self._every == 0 or done in (1, self._steps):
+            line = (
+                f"step {row['step']:>{len(str(self._steps))}}/{self._steps}  {row['phase']:8}  lr {row['lr']:.3e}  "
+                f"loss {row['loss']:.4f}  {row['tokens_per_s']:,.0f} tok/s  {duration(seconds_left)} left"
+            )
+            if not self._bar:
+                self._console.print(line, markup=False)
+            self._write(line)
+
+    def close(self) -> None:
+        """The run is over, one way or the other."""
+        if self._bar:
+            self._bar.stop()
+        self._log.close()
+
+    def _write(self, text: str) -> None:
+        self._log.write(text + "\n")
+        self._log.flush()
+
+
+def key_point_table(schedule: Schedule, lr: float, total: int) -> Table:
+    """The schedule's key points as a table: step, learning rate, phase."""
+    table = Table(box=None, pad_edge=False, header_style="")
+    table.add_column("")
+    table.add_column("step", justify="right")
+    table.add_column("lr", justify="right")
+    table.add_column("phase")
+    for point in key_points(schedule, total):
+        table.add_row(point.name, f"{point.step:,}", f"{lr * point.value:.4g}", point.phase)
+    return table
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as a person would: 42 s, 3 min 05 s, 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def count(number: float) -> str:
+    """Write a large count short: 1.73M, 42.1k."""
+    for size, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{suffix}"
+    return write_number(number)

@@ -1,0 +1,186 @@
+"""Checkpoints: whole or not there, verified before use, and never code."""
+
+import io
+import os
+import pickle
+import random
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from lehr.train.checkpoint import (
+    all_folders,
+    load_checkpoint,
+    newest,
+    prune,
+    read_folder,
+    save_checkpoint,
+    verify,
+    write_folder,
+)
+
+
+def make(seed=0, steps=3):
+    """A small model of anybody's with an optimizer that has some state."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(steps):
+        model(torch.randn(16, 4)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model, optimizer
+
+
+def same(one, two):
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+
+
+def trained_alike(one, two):
+    """Whether both go on to the same weights: optimizer state included."""
+    for model, optimizer in (one, two):
+        torch.manual_seed(9)
+        model(torch.randn(16, 4)).square().mean().backward()
+        optimizer.step()
+    return same(one[0], two[0])
+
+
+@pytest.mark.parametrize("kind", ["path", "string", "memory", "file"])
+def test_a_checkpoint_comes_back_as_it_was(tmp_path, kind):
+    path = tmp_path / "model.ckpt"
+    model, optimizer = make()
+    out = {"path": path, "string": str(path), "memory": io.BytesIO(), "file": path}[kind]
+    if kind == "file":
+        with open(path, "wb") as file:
+            save_checkpoint(model, optimizer, 17, file)
+        out = open(path, "rb")  # noqa: SIM115
+    else:
+        save_checkpoint(model, optimizer, 17, out)
+    if kind == "memory":
+        out.seek(0)
+    other, other_optimizer = make(seed=1, steps=1)
+    assert load_checkpoint(out, other, other_optimizer) == 17
+    if kind == "file":
+        out.close()
+    assert trained_alike((model, optimizer), (other, other_optimizer))
+    assert os.listdir(tmp_path) in ([], ["model.ckpt"])  # nothing left beside
+
+
+def test_the_optimizer_may_be_left_out(tmp_path):
+    model, optimizer = make()
+    save_checkpoint(model, optimizer, 3, tmp_path / "with")
+    save_checkpoint(model, None, 4, tmp_path / "without")
+    other, other_optimizer = make(seed=1)
+    assert load_checkpoint(tmp_path / "with", other, None) == 3 and same(model, other)
+    assert load_checkpoint(tmp_path / "without", other) == 4
+    with pytest.raises(ValueError, match="saved without an optimizer; write optimizer=None"):
+        load_checkpoint(tmp_path / "without", other, other_optimizer)
+
+
+def test_a_flipped_or_missing_byte_is_noticed_and_changes_nothing(tmp_path):
+    model, optimizer = make()
+    save_checkpoint(model, optimizer, 5, tmp_path / "good")
+    raw = (tmp_path / "good").read_bytes()
+    weights = raw.find(next(iter(model.state_dict().values())).numpy().tobytes())
+    assert weights > 0
+    rng = random.Random(0)
+    # bytes of the weights themselves, and the file cut short anywhere
+    damaged = [raw[:at] + bytes([raw[at] ^ 0x10]) + raw[at + 1 :] for at in range(weights, weights + 128, 16)]
+    damaged += [raw[: rng.randrange(len(raw))] for _ in range(20)]
+    other, other_optimizer = make(seed=1)
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    for data in damaged:
+        (tmp_path / "bad").write_bytes(data)
+        with pytest.raises(ValueError, match=r"bad is (no checkpoint of lehr's|damaged)"):
+            load_checkpoint(tmp_path / "bad", other, other_optimizer)
+        assert all(torch.equal(before[name], value) for name, value in other.state_dict().items())
+
+
+class Malicious:
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.mkdir, (self.trace,)
+
+
+def test_foreign_files_are_refused_and_none_of_their_code_runs(tmp_path):
+    trace = str(tmp_path / "executed")
+    torch.save({"lehr": "checkpoint", "model": Malicious(trace)}, tmp_path / "evil.pt")
+    (tmp_path / "evil.pickle").write_bytes(pickle.dumps(Malicious(trace)))
+    torch.save({"weights": torch.ones(3)}, tmp_path / "foreign.pt")
+    (tmp_path / "text").write_text("hello")
+    (tmp_path / "empty").write_bytes(b"")
+    shutil.make_archive(str(tmp_path / "archive"), "zip", tmp_path, "text")
+    model, _ = make()
+    for name in ("evil.pt", "evil.pickle", "foreign.pt", "text", "empty", "archive.zip"):
+        with pytest.raises(ValueError, match="no checkpoint of lehr's"):
+            load_checkpoint(tmp_path / name, model)
+    assert not os.path.exists(trace)
+    with pytest.raises(FileNotFoundError):
+        load_checkpoint(tmp_path / "none", model)
+
+
+def test_another_models_checkpoint_is_refused_in_one_line(tmp_path):
+    save_checkpoint(nn.Linear(3, 3), None, 1, tmp_path / "linear")
+    with pytest.raises(ValueError, match=r"does not fit the model: .*Missing key") as error:
+        load_checkpoint(tmp_path / "linear", make()[0])
+    assert "\n" not in str(error.value)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# a run's folders
+
+
+def test_a_folder_comes_back_as_it_was(tmp_path):
+    model, optimizer = make()
+    folder = write_folder(tmp_path, 500, model, optimizer, {"schedule": "linear 10 to 1"})
+    assert folder.name == "step-00000500"
+    assert sorted(os.listdir(folder)) == ["manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"]
+    assert read_folder(folder)["schedule"] == "linear 10 to 1"
+    other, other_optimizer = make(seed=1, steps=1)
+    assert load_checkpoint(folder, other, other_optimizer) == 500
+    assert trained_alike((model, optimizer), (other, other_optimizer))
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_a_damaged_folder_is_named_and_the_one_before_is_found(tmp_path, name, damage):
+    model, optimizer = make()
+    write_folder(tmp_path, 1, model, optimizer, {})
+    bad = write_folder(tmp_path, 2, model, optimizer, {})
+    raw = (bad / name).read_bytes()
+    middle = len(raw) // 2
+    if damage == "remove":
+        (bad / name).unlink()
+    else:
+        (bad / name).write_bytes(
+            raw[:middle] + (b"" if damage == "cut" else bytes([raw[middle] ^ 1]) + raw[middle + 1 :])
+        )
+    with pytest.raises(ValueError, match=r"step-00000002 is (damaged|not whole)"):
+        verify(bad)
+    found = list(newest(tmp_path))
+    assert isinstance(found[0][1], ValueError) and found[1][1]["step"] == 1
+    with pytest.raises(ValueError, match="step-00000002"):
+        load_checkpoint(bad, model)
+
+
+def test_the_newest_are_kept_and_half_written_ones_swept(tmp_path):
+    model, optimizer = make()
+    for step in (1, 2, 3, 10):
+        write_folder(tmp_path, step, model, optimizer, {})
+    (tmp_path / ".step-00000011.1.tmp").mkdir()
+    (tmp_path / "notes").mkdir()
+    prune(tmp_path, keep=2)
+    assert [step for step, _ in all_folders(tmp_path)] == [3, 10]
+    assert sorted(os.listdir(tmp_path)) == ["notes", "step-00000003", "step-00000010"]
+
+
+def test_a_failed_save_leaves_nothing_behind(tmp_path):
+    model, optimizer = make()
+    write_folder(tmp_path, 1, model, optimizer, {})
+    with pytest.raises(TypeError):
+        write_folder(tmp_path, 2, model, optimizer, {"unwritable": object()})
+    assert os.listdir(tmp_path) == ["step-00000001"]

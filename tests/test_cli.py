@@ -1,0 +1,113 @@
+"""The command line as a person meets it: real processes, exit statuses, and errors of one line."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import lehr
+
+
+def lehr_command(*words, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "lehr", *map(str, words)], capture_output=True, text=True, cwd=cwd, timeout=120
+    )
+
+
+def test_show_prints_the_curve_and_its_key_points():
+    done = lehr_command("show", "linear 2% to 1, cosine rest to 0.1", "--total", "10k", "--lr", "6e-4")
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.startswith("linear 200 to 1, cosine 9800 to 0.1  [4f058912b79f]\n")
+    schedule = lehr.parse("linear 200 to 1, cosine 9800 to 0.1")
+    table = {line[:15].strip(): line[15:].split() for line in done.stdout.splitlines()}
+    assert table["first update"] == ["0", "3e-06", "warmup"]
+    assert table["end of warmup"] == ["199", "0.0006", "warmup"]
+    assert table["half way"] == ["5,000", f"{6e-4 * schedule(5000):.4g}", "decay"]
+    assert table["last update"] == ["9,999", "6e-05", "decay"]
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_show_takes_other_units():
+    done = lehr_command("show", "linear 1B tokens to 1, hold rest", "--total", "10k", "--tokens-per-step", "1M")
+    assert done.stdout.startswith("linear 1000 to 1, hold 9000  [")
+
+
+def test_plot_writes_a_picture(tmp_path):
+    out = tmp_path / "two.png"
+    done = lehr_command("plot", "linear 10 to 1, cosine 90 to 0", "cosine 100 from 1 to 0.1", "--out", out)
+    assert (done.returncode, done.stdout) == (0, f"{out}\n")
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["shwo"], "lehr: unknown command 'shwo'; did you mean 'show'?"),
+        (["show"], "the following arguments are required: SPEC"),
+        (["show", "lineer 10 to 1"], "unknown shape 'lineer'; did you mean 'linear'?"),
+        (["show", "linear 2% to 1"], "--total 10k"),
+        (["show", "linear 10 to 1", "--totl", "5"], "unknown option '--totl'; did you mean '--total'?"),
+        (["show", "linear 10 to 1", "--total", "ten"], "argument --total: 'ten' is not a number"),
+        (["show", "linear 10 to 1", "--total", "2.5"], "'2.5' is not a whole number of updates"),
+        (["show", "linear 10 to 1", "more"], "unknown word 'more'"),
+        (["show", "linear 10 tokens to 1"], "tokens_per_step"),
+        (["plot", "linear 10 to 1", "--out", "curve.xyz"], "xyz"),
+        (["plot", "linear 10 to 1", "--out", "no/such/folder/x.png"], "no/such/folder"),
+        (["train", "--set", "train.step=4"], "unknown key train.step; did you mean 'steps'?"),
+        (["train", "--set", "steps"], "write section.key=value"),
+        (["train", "--steps", "many"], "train.steps: 'many' is not a number"),
+        (["train", "--resume"], "write --out DIR"),
+        (["train", "--resume", "--out", "nowhere"], "nowhere holds no run to resume; write --resume-or-start"),
+        (["train", "run.toml"], "run.toml"),
+        (["train", "--data", "no/such/file", "--out", "x"], "no such file or folder: no/such/file"),
+        (["train", "--schedule", "cosine 10 to 0", "--out", "x"], "write 'from 1 to 0'"),
+        (["train", "--out", "x", "--set", "model.vocab_size=100"], "smaller than the tokenizer's 256"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_exit_status_2(tmp_path, words, message):
+    done = lehr_command(*words, cwd=tmp_path)
+    assert done.returncode == 2 and done.stdout == ""
+    assert message in done.stderr and done.stderr.startswith("lehr: ")
+    assert done.stderr.count("\n") == 1 and done.stderr.endswith("\n")
+    assert not list(tmp_path.iterdir()), "a refused request leaves nothing behind"
+
+
+def test_debug_shows_the_traceback():
+    done = lehr_command("show", "lineer 10 to 1", "--debug")
+    assert done.returncode == 1 and "Traceback" in done.stderr and "unknown shape 'lineer'" in done.stderr
+
+
+def test_a_reader_that_stops_early_is_no_error():
+    command = f"{sys.executable} -m lehr show 'linear 10 to 1' | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("linear 10 to 1") and done.stderr == ""
+
+
+def test_help_and_version_answer_without_loading_torch_or_rich():
+    for words in (["--help"], ["--version"], ["train", "--help"], []):
+        code = (
+            f"import sys, lehr.cli\ntry:\n    lehr.cli.main({words!r})\n"
+            "except SystemExit as exit:\n    assert not exit.code\n"
+            "assert not {'torch', 'numpy', 'rich', 'matplotlib', 'plotille'} & set(sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+    assert lehr_command("--version").stdout == f"lehr {lehr.__version__}\n"
+
+
+def test_a_dry_run_writes_the_configuration_and_trains_nothing(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("to be or not to be, that is the question\n" * 100)
+    run = tmp_path / "run"
+    done = lehr_command(
+        *("train", "--data", text, "--out", run, "--dry-run", "--steps", 50, "--lr", "1e-3"),
+        *("--set", "model.d_model=32", "--set", "model.num_heads=2", "--set", "model.d_ff=64"),
+        *("--set", "model.context_length=32", "--set", "data.tokenizer=char"),
+    )
+    assert done.returncode == 0 and "nothing is trained" in done.stdout
+    config = json.loads((run / "config.json").read_text())
+    assert config["schedule"]["lr"] == "linear 3 to 1, cosine 47 to 0.1"  # 2.5 rounds half up
+    assert config["model"]["vocab_size"] == len(set(text.read_text()))
+    assert config["train"]["precision"] == "float32" and config["train"]["steps"] == 50
+    assert not (run / "metrics.jsonl").exists() and not (run / "checkpoints").exists()

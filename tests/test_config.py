@@ -1,0 +1,86 @@
+"""The configuration of a run: strict sections, TOML, `--set`."""
+
+import json
+import re
+
+import pytest
+
+from lehr.train.config import Config, assign, from_dict, from_toml, to_dict
+
+
+def test_the_defaults_are_a_configuration_and_survive_json():
+    config = Config()
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_every_key_of_the_plan_is_there():
+    sections = to_dict(Config())
+    assert set(sections["model"]) == {
+        *("vocab_size", "context_length", "d_model", "num_layers", "num_heads", "d_ff", "rope_theta")
+    }
+    assert set(sections["data"]) == {"path", "tokenizer", "val_fraction"}
+    assert set(sections["optimizer"]) == {"lr", "weight_decay", "betas", "eps", "max_grad_norm"}
+    assert set(sections["train"]) == {
+        *("steps", "batch_size", "micro_batch_size", "seed", "precision", "compile", "device"),
+        *("log_every", "eval_every", "eval_batches", "checkpoint_every", "keep"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "section", "key", "value"),
+    [
+        ("train.steps=2k", "train", "steps", 2000),
+        ("optimizer.lr=1e-3", "optimizer", "lr", 1e-3),
+        ("optimizer.betas=0.8,0.9", "optimizer", "betas", (0.8, 0.9)),
+        ("train.compile=true", "train", "compile", True),
+        ("data.tokenizer=char", "data", "tokenizer", "char"),
+        ("data.path=a.txt,b.txt", "data", "path", ("a.txt", "b.txt")),
+        ("schedule.lr=linear 10 to 1, hold rest", "schedule", "lr", "linear 10 to 1, hold rest"),
+    ],
+)
+def test_an_assignment_sets_one_value(text, section, key, value):
+    assert getattr(getattr(assign(Config(), text), section), key) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train.steps", "is not an assignment; write section.key=value"),
+        ("steps=3", "is not an assignment"),
+        ("trian.steps=3", "unknown section 'trian'; did you mean 'train'?"),
+        ("train.step=3", "unknown key train.step; did you mean 'steps'?"),
+        ("train.steps=3.5", "train.steps is a whole number, not '3.5'"),
+        ("train.steps=many", "train.steps: 'many' is not a number"),
+        ("train.steps=0", "train.steps is above 0, not 0"),
+        ("train.seed=-1", "train.seed is 0 or above, not -1"),
+        ("train.compile=maybe", "train.compile is true or false, not 'maybe'"),
+        ("optimizer.betas=0.9", "optimizer.betas is a list of 2, not"),
+        ("optimizer.betas=0.9,1", "optimizer.betas are in [0, 1), not (0.9, 1.0)"),
+        ("model.num_heads=7", "model.num_heads divides d_model=192, not 7"),
+        ("model.num_heads=64", "even width"),
+        ("data.val_fraction=1", "data.val_fraction is between 0 and 1"),
+        ("train.micro_batch_size=5", "train.micro_batch_size divides batch_size=16, not 5"),
+        ("train.precision=fp16", "train.precision is float32 or bfloat16, not 'fp16'"),
+        ("train.device=tpu", "train.device is one of cpu, cuda, mps, not 'tpu'"),
+    ],
+)
+def test_a_wrong_assignment_is_refused_by_name(text, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        assign(Config(), text)
+    assert "\n" not in str(error.value)
+
+
+def test_a_toml_file_uses_the_names_of_config_json(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('[train]\nsteps = 7\n[optimizer]\nlr = 1e-4\nbetas = [0.8, 0.99]\n[data]\npath = ["x.txt"]\n')
+    config = from_toml(file)
+    assert (config.train.steps, config.optimizer.lr, config.optimizer.betas) == (7, 1e-4, (0.8, 0.99))
+    assert config.data.path == ("x.txt",) and config.model == Config().model
+
+
+@pytest.mark.parametrize("text", ["[train]\nsteps = ", "[train]\nstepz = 3", "train = 3"])
+def test_a_wrong_toml_file_is_named(tmp_path, text):
+    file = tmp_path / "run.toml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"run\.toml: "):
+        from_toml(file)
