@@ -1,0 +1,49 @@
+# Every target installs what it needs into .venv first. The README names `make train` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: train test lint types tests format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make train   install, and train a small transformer on Python's own source (about 2 minutes)"
+	@echo "make test    install, and run lint, types and tests"
+
+train: $(VENV)/train.done
+	$(BIN)/lehr train
+
+test: lint types tests
+
+lint: $(VENV)/dev.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.done
+	$(BIN)/mypy
+
+tests: $(VENV)/dev.done
+	$(BIN)/python -m pytest -n auto
+
+format: $(VENV)/dev.done
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "lehr needs Python 3.11 or newer; write make PYTHON=python3.12 train, say" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/train.done: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV) ..."
+	$(PIP) -e '.[train]'
+	@touch $@
+
+$(VENV)/dev.done: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV) ..."
+	$(PIP) -e '.[dev]'
+	@touch $@
