@@ -80,7 +80,8 @@ def _numpy_block(
         u = (steps - row.origin) / row.span
         over = (most - row.origin) / row.span >= 1
         under = (least - row.origin) / row.span <= 0
-        inside = np.minimum(np.maximum(u, 0.0), 1.0) if over or under else u  # the ends are put in below
+        # the ends are put in below; there the curve is asked at a harmless point instead
+        inside = np.where((u > 0) & (u < 1), u, 0.5) if over or under else u
         curve = row.make(np)(inside)
         curve = np.minimum(np.maximum(curve, row.low), row.high)
         if over:

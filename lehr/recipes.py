@@ -97,6 +97,8 @@ def wsd(
 
 def _warmed(total: int, warmup: int, sample: Sample, final: float, shape: str) -> Schedule:
     """Linear warmup to 1, then `shape` to `final` at `total`."""
+    if not (is_number(final) and 0 <= final < math.inf):
+        raise ValueError(f"final is a ratio of the peak, a number >= 0, not {final!r}")
     rest = _decay_steps(total, warmup, sample)
     head = total - rest
     ramps = [Ramp(0, head, 0 if warmup else 1, 1)] if head else []

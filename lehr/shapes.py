@@ -49,11 +49,13 @@ TABLE: dict[str, Shape] = {
 _OURS = frozenset(TABLE)
 
 
-def register(name: str, shape: Shape) -> None:
+def register(name: str, shape: Shape, replace: bool = False) -> None:
     """Add a shape of your own under a name that the text form then knows.
 
     `shape(a, b, m)` returns `g(u)`, the curve for 0 < u < 1; further arguments of `shape` are numbers written after
-    colons (`name:2:0.5`). Raises ValueError for a name that is taken by lehr or cannot be written in the text form.
+    colons (`name:2:0.5`). Raises ValueError for a name that cannot be written in the text form, is lehr's, or is
+    registered already: another curve under the same name would change schedules under the same text and fingerprint.
+    `replace=True` says that this is meant.
 
     >>> register("smoothstep", lambda a, b, m: lambda u: a + (b - a) * u * u * (3 - 2 * u))
     >>> import lehr
@@ -64,6 +66,10 @@ def register(name: str, shape: Shape) -> None:
         raise ValueError(f"a shape's name is one word of letters, digits and _, not {name!r}")
     if name in RESERVED or name in _OURS:
         raise ValueError(f"the name {name!r} is taken; register the shape under another name")
+    if not callable(shape):
+        raise TypeError(f"a shape is a function shape(a, b, m) that returns g(u), not {shape!r}")
+    if not replace and TABLE.get(name, shape) is not shape:
+        raise ValueError(f"a shape {name!r} is registered already; write replace=True if this one is to take its place")
     TABLE[name] = shape
 
 

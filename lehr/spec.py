@@ -297,9 +297,6 @@ def _ramps(items: list[_Item], joints: list[tuple[float, float]]) -> list[Ramp]:
         if not duration and index + 1 < len(items) and joints[index + 1][0] == begin:
             continue
         vanished = None
-        try:
-            shape = "linear" if item.shape == "hold" else item.shape
-            ramps.append(Ramp(begin, duration, start, start if to is None else to, shape))
-        except ValueError as error:
-            raise item.error(str(error)) from None
+        shape = "linear" if item.shape == "hold" else item.shape
+        ramps.append(Ramp(begin, duration, start, start if to is None else to, shape))  # its errors name the item
     return ramps

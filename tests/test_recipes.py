@@ -326,7 +326,7 @@ def test_numpy_counts_are_counts():
         (lambda: lehr.wsd(10, 11, 0), "warmup=11 is longer than total=10; write warmup=10 or less"),
         (lambda: lehr.wsd(10, 5, 6), "warmup=5 and decay=6 do not fit into total=10; write decay=5"),
         (lambda: lehr.inverse_sqrt(10, 2, 0), "timescale is a count of updates >= 1, not 0"),
-        (lambda: lehr.cosine(10, final=-0.1), "is a finite number >= 0, not -0.1"),
+        (lambda: lehr.cosine(10, final=-0.1), "final is a ratio of the peak, a number >= 0, not -0.1"),
         (lambda: lehr.cosine(10, sample="middle"), "sample is 'end' or 'start', not 'middle'"),
         (lambda: lehr.wsd(10, 1, 5, shape="cosin"), "unknown shape 'cosin'; did you mean 'cosine'?"),
         (lambda: lehr.wsd(10, 1, 5, shape="exponential"), "exponential 5 from 1 to 0: this curve never reaches 0"),

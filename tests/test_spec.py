@@ -258,10 +258,10 @@ REFUSED = [
     ("sampled at start", "unknown ending 'sampled at start'; write ', sampled at start' after the last item"),
     ("hold 5, sampled at noon", "unknown ending 'sampled at noon'; write ', sampled at start' after the last item"),
     ("hold 5, sampled at start, hold 6", "in 'sampled at start': unknown shape 'sampled'"),
-    ("poly 10 from 1 to 0", "in 'poly 10 from 1 to 0': shape 'poly' has 0 parameters; write poly:<power>"),
+    ("poly 10 from 1 to 0", "shape 'poly' has 0 parameters; write poly:<power>"),
     ("poly:x 10 from 1 to 0", "shape 'poly:x' has the parameter 'x', which is not a number"),
     ("poly:0 10 from 1 to 0", "poly:0 needs a power above 0; write poly:2"),
-    ("hold 5, exponential 10 to 0", "in 'exponential 10 to 0': exponential 10 from 1 to 0: this curve never reaches 0"),
+    ("hold 5, exponential 10 to 0", "exponential 10 from 1 to 0: this curve never reaches 0"),
 ]
 
 

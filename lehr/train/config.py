@@ -61,7 +61,7 @@ class ScheduleTexts:
 class Train:
     """The loop. `batch_size` is sequences per update; `micro_batch_size=0` takes them all at once."""
 
-    steps: int = 800
+    steps: int = 600
     batch_size: int = 16
     micro_batch_size: int = 0
     seed: int = 0

@@ -71,7 +71,7 @@ def load_corpus(paths: Sequence[str], tokenizer: str, val_fraction: float) -> Co
     """
     files = [file for path in paths for file in _files(Path(path))] if paths else list(standard_library())
     raw = b"".join(file.read_bytes() for file in files)
-    where = ", ".join(map(str, paths)) or "the source of Python's standard library"
+    where = ", ".join(map(str, paths)) or "Python's standard library"
     if not raw:
         raise ValueError(f"{where} has no text in it")
     if tokenizer == "bytes":
@@ -82,7 +82,7 @@ def load_corpus(paths: Sequence[str], tokenizer: str, val_fraction: float) -> Co
         raise ValueError(f"data.tokenizer is one of {', '.join(TOKENIZERS)}, not {tokenizer!r}")
     cut = int(len(ids) * (1 - val_fraction))
     count = f"{len(files):,} file{'s' * (len(files) != 1)}"
-    return Corpus(table, ids[:cut], ids[cut:], f"{where} ({count})", hashlib.sha256(raw).hexdigest()[:12])
+    return Corpus(table, ids[:cut], ids[cut:], f"{where}, {count}", hashlib.sha256(raw).hexdigest()[:12])
 
 
 def standard_library() -> Iterator[Path]:
