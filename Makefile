@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make train   install, and train a small transformer on Python's own source (about 2 minutes)"
+	@echo "make train   install, and train a small transformer on Python's own source (1 to 2 minutes)"
 	@echo "make test    install, and run lint, types and tests"
 
 train: $(VENV)/train.done

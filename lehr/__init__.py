@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lehr import functional as functional
+    from lehr.conventions import convert
     from lehr.recipes import constant, cosine, inverse_sqrt, linear, wsd
     from lehr.schedule import Ramp, Schedule, from_dict, to_dict
     from lehr.shapes import register
@@ -28,6 +29,7 @@ _HOME = {
     "Ramp": "schedule",
     "Schedule": "schedule",
     "constant": "recipes",
+    "convert": "conventions",
     "cosine": "recipes",
     "from_dict": "schedule",
     "inverse_sqrt": "recipes",
@@ -44,6 +46,7 @@ __all__ = [
     "Ramp",
     "Schedule",
     "constant",
+    "convert",
     "cosine",
     "from_dict",
     "functional",

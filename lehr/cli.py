@@ -58,7 +58,12 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser = _Parser("lehr", description="Learning-rate schedules as values, and a transformer trainer.")
     parser.add_argument("--version", action="version", version=f"lehr {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND")
-    by_name = {"show": _add_show(commands), "plot": _add_plot(commands), "train": _add_train(commands)}
+    by_name = {
+        "show": _add_show(commands),
+        "plot": _add_plot(commands),
+        "convert": _add_convert(commands),
+        "train": _add_train(commands),
+    }
     for command in by_name.values():
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     if not words:
@@ -93,6 +98,17 @@ def _add_plot(commands: "argparse._SubParsersAction[_Parser]") -> _Parser:
     command.add_argument("--out", type=Path, default=Path("schedules.png"), help="the file (default schedules.png)")
     _add_clock(command)
     command.set_defaults(run=_plot)
+    return command
+
+
+def _add_convert(commands: "argparse._SubParsersAction[_Parser]") -> _Parser:
+    command = commands.add_parser("convert", help="another system's schedule as a text of lehr's", allow_abbrev=False)
+    command.add_argument("name", metavar="SYSTEM.FUNCTION", help="such as torch.OneCycleLR")
+    command.add_argument("arguments", metavar="KEY=VALUE", nargs="*", help="its arguments, under that system's names")
+    command.add_argument("--lr", type=_number, help="the optimizer's base LR, where that system reads it from there")
+    command.add_argument("--total", type=_count, metavar="N", help="the run's length, where the curve never ends")
+    command.add_argument("--output", choices=("text", "shell", "python"), default="text", help="what to print")
+    command.set_defaults(run=_convert)
     return command
 
 
@@ -172,6 +188,25 @@ def _plot(options: argparse.Namespace) -> None:
         schedules = {text: options.lr * _schedule(text, options) for text in options.what}
         plot.save_schedules(schedules, options.out, options.total, options.log)
     print(options.out)
+
+
+def _convert(options: argparse.Namespace) -> None:
+    import ast
+    import shlex
+
+    from lehr.conventions import convert
+
+    arguments = {}
+    for word in options.arguments:
+        key, equals, value = word.partition("=")
+        if not (equals and key.isidentifier()):
+            raise ValueError(f"{word!r} is no argument; write key=value, such as num_warmup_steps=100")
+        try:
+            arguments[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            arguments[key] = value  # a word, such as linear
+    text = str(convert(options.name, lr=options.lr, total=options.total, **arguments))
+    print({"text": text, "shell": f"lehr show {shlex.quote(text)}", "python": f"lehr.parse({text!r})"}[options.output])
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -69,7 +69,7 @@ class Train:
     compile: bool = False
     device: str = ""  # empty: cuda, mps or cpu, whichever is there
     log_every: int = 1
-    eval_every: int = 200
+    eval_every: int = 100
     eval_batches: int = 16
     checkpoint_every: int = 200
     keep: int = 3

@@ -55,14 +55,14 @@ def draw(folder: Path, out: Path) -> None:
 
 
 def write_sample(parts: Parts, folder: Path) -> str:
-    """Let the model go on from a line's end and write what it says to sample.txt."""
-    tokenizer = parts.corpus.tokenizer
-    newline = tokenizer.encode("\n") if tokenizer.alphabet is None or "\n" in tokenizer.alphabet else [0]
-    text = tokenizer.decode(sample(parts.model, [int(i) for i in newline], SAMPLE_TOKENS, seed=parts.config.train.seed))
+    """Let the model go on from the beginning of the held-out text; sample.txt gets that beginning and what it says."""
+    tokenizer, context = parts.corpus.tokenizer, parts.config.model.context_length
+    prompt = [int(i) for i in parts.corpus.val[: max(context // 2, 1)]]
+    said = sample(parts.model, prompt, SAMPLE_TOKENS, seed=parts.config.train.seed)
     beside = folder / f".sample.txt.{os.getpid()}.tmp"
-    beside.write_text(text, encoding="utf-8")
+    beside.write_text(tokenizer.decode(prompt + said), encoding="utf-8")
     os.replace(beside, folder / "sample.txt")
-    return text
+    return tokenizer.decode(said)
 
 
 def reached(parts: Parts, rows: list[Row]) -> Table:
