@@ -4,9 +4,10 @@ tests/golden/conventions holds the recorded files whole, one a system, with thei
 `how_read`): made by running the other systems' own code, compared here at 1e-12 of the peak.
 """
 
-import contextlib
+import importlib.util
 import json
 import math
+import random
 import subprocess
 import sys
 from inspect import signature
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lehr
@@ -280,13 +281,120 @@ def test_what_is_asked_wrongly_is_answered_in_one_line(name, args, message):
     assert message in str(refusal.value) and "\n" not in str(refusal.value)
 
 
-anything = st.none() | st.integers() | st.floats() | st.text() | st.lists(st.integers())
+odd = st.sampled_from([None, -1, 0, 1, 2, 0.5, 1.5, math.nan, math.inf, 1e308, 1e-308, 10**30, "x", "1ba", True, -0.0])
+anything = odd | st.recursive(
+    odd, lambda more: st.lists(more, max_size=3) | st.dictionaries(st.text(), more, max_size=2)
+)
 
 
-@given(st.sampled_from(names()), st.dictionaries(st.sampled_from(["lr", "total", "warmup", "T_max", "run"]), anything))
-def test_whatever_is_asked_nothing_but_a_valueerror_comes_back(name, args):
-    with contextlib.suppress(ValueError):
-        assert convert(name, **args)(0) >= 0
+def spoiled(data, value):
+    """A copy of the value with something odd in one place."""
+    keys = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
+    if not keys or data.draw(st.booleans()):
+        return data.draw(anything)
+    key = data.draw(st.sampled_from(keys))
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[key] = spoiled(data, value[key])
+    return copy
+
+
+@settings(max_examples=300)
+@given(st.data(), st.sampled_from(list(CASES)), anything)
+def test_whatever_is_asked_nothing_but_a_valueerror_comes_back(data, name, total):
+    system, case = CASES[name]
+    args = {"lr": case["peak"], **case["args"]} if data.draw(st.booleans()) else dict(case["args"])
+    args |= {
+        key: spoiled(data, args[key]) for key in data.draw(st.sets(st.sampled_from(list(args) or ["x"]))) & set(args)
+    }
+    try:
+        schedule = convert(f"{system}.{case['function']}", **{"total": total, **args})
+    except ValueError as error:
+        refusal = str(error)
+    else:
+        refusal = ""
+        assert all(0 <= schedule(step) < math.inf for step in (0, 1, 7, 30, 10**6))
+    assert "\n" not in refusal
+
+
+# --- the systems that are installed, at random
+
+
+def test_random_transformers_schedules_are_followed():
+    torch, optimization = pytest.importorskip("torch"), pytest.importorskip("transformers.optimization")
+    draw = random.Random(0)
+    for _ in range(150):
+        steps = draw.randint(1, 60)
+        warmup, lr = draw.randint(0, steps - 1), draw.choice([1.0, 3e-4])
+        both = {"num_warmup_steps": warmup, "num_training_steps": steps}
+        name, args = draw.choice(
+            [
+                ("get_linear_schedule_with_warmup", both),
+                ("get_cosine_schedule_with_warmup", {**both, "num_cycles": draw.choice([0.5, 1, 0.25, 2.3])}),
+                (
+                    "get_cosine_with_hard_restarts_schedule_with_warmup",
+                    {**both, "num_cycles": draw.choice([1, 7, 49, 2.5])},
+                ),
+                (
+                    "get_polynomial_decay_schedule_with_warmup",
+                    {**both, "lr_end": lr / 9, "power": draw.choice([1, 2.5])},
+                ),
+                ("get_inverse_sqrt_schedule", {"num_warmup_steps": warmup, "timescale": draw.choice([None, 9])}),
+                (
+                    "get_cosine_with_min_lr_schedule_with_warmup_lr_rate",
+                    {**both, "min_lr_rate": draw.random(), "warmup_lr_rate": draw.choice([None, 0.3])},
+                ),
+                (
+                    "get_wsd_schedule",
+                    {
+                        **both,
+                        "num_decay_steps": draw.randint(0, steps),
+                        "warmup_type": draw.choice(["linear", "cosine", "1-sqrt"]),
+                        "decay_type": draw.choice(["linear", "cosine", "1-sqrt"]),
+                        "min_lr_ratio": draw.choice([0, 0.1]),
+                    },
+                ),
+            ]
+        )
+        on = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+        scheduler = getattr(optimization, name)(on, **args)
+        schedule = convert(f"transformers.{name}", lr=lr, total=steps, **args)
+        for step in range(steps):
+            assert schedule(step) == pytest.approx(on.param_groups[0]["lr"], rel=0, abs=1e-12 * lr), (name, args, step)
+            on.step()
+            scheduler.step()
+
+
+def test_random_optax_schedules_are_followed():
+    optax, jax = pytest.importorskip("optax"), pytest.importorskip("jax")
+    draw = random.Random(0)
+    counts = np.arange(40.0)
+    for _ in range(40):
+        r = draw.random
+        boundaries = {draw.randint(1, 30): 2 * r() for _ in range(3)}
+        name, args = draw.choice(
+            [
+                ("polynomial_schedule", {"init_value": r(), "end_value": r(), "power": 2.5, "transition_steps": 17}),
+                ("cosine_decay_schedule", {"init_value": r(), "decay_steps": 23, "alpha": r(), "exponent": 0.5 + r()}),
+                (
+                    "exponential_decay",
+                    {
+                        "init_value": r(),
+                        "transition_steps": draw.randint(2, 9),
+                        "decay_rate": 0.2 + r(),
+                        "transition_begin": draw.randint(0, 5),
+                        "staircase": r() < 0.5,
+                        "end_value": draw.choice([None, r()]),
+                    },
+                ),
+                ("piecewise_constant_schedule", {"init_value": r(), "boundaries_and_scales": boundaries}),
+                ("cosine_onecycle_schedule", {"transition_steps": 33, "peak_value": r(), "pct_start": r()}),
+            ]
+        )
+        with jax.enable_x64(True):
+            function = getattr(optax, name)(**args)
+            values = [float(function(count)) for count in counts]
+        schedule = convert(f"optax.{name}", total=40, **args)
+        assert schedule(counts) == pytest.approx(values, rel=0, abs=1e-12 * max(values)), (name, args)
 
 
 # --- the rows beneath
@@ -371,3 +479,16 @@ def test_megatron_s_clock_runs_with_the_batch_size():
         value = n / 21 if n <= 21 else 0.1 + 0.9 * (1 + math.cos(math.pi * x)) / 2
         assert schedule(step) == pytest.approx(value, abs=1e-14)
     assert len(schedule.ramps) == 4  # warmup and cosine, and one more of what runs at each change of the batch size
+
+
+def test_the_page_says_what_the_code_does():
+    path = Path(__file__).parents[1] / "docs" / "make_conventions.py"
+    spec = importlib.util.spec_from_file_location("make_conventions", path)
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    page = program.PAGE.read_text(encoding="utf-8")
+    assert program.filled(page) == page, "run python docs/make_conventions.py"
+    for system in SYSTEMS:
+        written = {"cs336": "CS336", "litgpt": "LitGPT", "megatron": "Megatron-LM", "composer": "Composer"}
+        written |= {"nanogpt": "nanoGPT", "olmo_core": "OLMo-core"}
+        assert f"\n**{written.get(system, system)}**" in page, system

@@ -26,6 +26,7 @@ def look_up(name: str, schedulers: Table, refused: Mapping[str, str]) -> Callabl
 
 
 def takes(function: Callable[..., Any], argument: str) -> bool:
+    """Whether the function has an argument of that name."""
     return argument in signature(function).parameters
 
 
@@ -34,7 +35,7 @@ def check_arguments(function: Callable[..., Any], args: Mapping[str, Any]) -> No
     known = signature(function).parameters
     for name in args:
         if name == "lr" and "lr" not in known:
-            rates = [n for n in known if "lr" in n.split("_") or "value" in n or n == "learning_rate"]
+            rates = [known_name for known_name in known if known_name.endswith(("_lr", "lr_min", "value", "_rate"))]
             own = f" ({', '.join(rates)})" if rates else ""
             raise ValueError(
                 f"it does not read the optimizer's learning rate; leave out lr=, give its own arguments{own}"

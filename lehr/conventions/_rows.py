@@ -6,6 +6,7 @@ first, at the end.
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from itertools import islice, takewhile
@@ -165,7 +166,7 @@ def decay(begin: float, value: float, rate: float, period: float, end: float) ->
     """
     if rate == 0:  # rate**0 is 1, and 0 from then on
         return [Phase(begin, 1, value, value), Phase(begin + 1, 0, 0, 0)]
-    if rate == 1 or value == 0:
+    if rate == 1 or value <= GONE:
         return [Phase(begin, end - begin, value, value)]
     if rate < 1:
         end = min(end, begin + period * math.log(GONE / value) / math.log(rate))
@@ -245,7 +246,7 @@ def product(left: Sequence[Phase], right: Sequence[Phase]) -> list[Phase]:
 
 def _piece(row: Sequence[Phase], time: float) -> tuple[int, Phase]:
     """The phase in charge at `time`, with its place in the row, entered then."""
-    index = sum(phase.begin <= time for phase in row) - 1
+    index = bisect_right(row, time, key=lambda phase: phase.begin) - 1
     return (index, row[index].entered(time)) if index >= 0 else (index, Phase(time, 0, row[0].start, row[0].start))
 
 

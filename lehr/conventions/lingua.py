@@ -5,6 +5,7 @@ at the peak; one update later its WSD is back at the peak: here both hold the fl
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -96,12 +97,11 @@ def _cosine(lr: float, floor: float, warmup: int, n_steps: int, cycle_length: fl
         return [fall, Phase(n_steps + (cycle_length > 1), 0, floor, floor)]
     wave, flip = cycle_length * rest, cycle_length * n_steps
     count = rows.few(1 / cycle_length)
-    begins = sorted({warmup + j * wave for j in range(count)} | {k * flip for k in range(count + 1)})
+    waves, flips = [warmup + j * wave for j in range(count)], [k * flip for k in range(count + 1)]
     row = []
-    for begin in begins:
+    for begin in sorted({*waves, *flips}):
         if warmup <= begin < n_steps:
-            j = sum(warmup + i * wave <= begin for i in range(1, count + 1))
-            k = sum(i * flip <= begin for i in range(1, count + 1))
+            j, k = bisect_right(waves, begin) - 1, bisect_right(flips, begin) - 1
             ends = (floor, lr) if (j + k) % 2 else (lr, floor)
             row.append(Phase(warmup + j * wave, wave, *ends, "cosine").entered(begin))
     at_the_end = n_steps // flip * flip == n_steps  # the sign flips at n_steps itself, which is held off here
@@ -117,6 +117,7 @@ def _wsd(lr: float, floor: float, n_steps: int, cycle_length: float, decay_fract
     length = int(n_steps * cycle_length)
     if length < 1:
         raise ValueError(f"cycle_length={cycle_length!r} of n_steps={n_steps} is less than one update")
+    rows.few(n_steps / length)
     row: list[Phase] = []
     decay = 0
     for number in range(1, n_steps // length + 2):
