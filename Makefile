@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: train test lint types tests format clean
+.PHONY: help train test lint types tests format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -36,7 +36,7 @@ clean:
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "lehr needs Python 3.11 or newer; write make PYTHON=python3.12 train, say" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 2; }
 
 $(VENV)/train.done: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into $(VENV) ..."

@@ -28,7 +28,7 @@ optimizer = AdamW(model.parameters(), lr=peak, betas=(0.9, 0.95), weight_decay=0
 generator = torch.Generator().manual_seed(0)
 
 for step in range(steps):
-    lr = get_lr_cosine_schedule(step, peak, floor, warmup, steps)
+    lr = get_lr_cosine_schedule(step, peak, floor, warmup, steps)  # step / warmup: the first update has LR 0
     for group in optimizer.param_groups:
         group["lr"] = lr
 

@@ -5,8 +5,8 @@ Exit status: 0 done; 1 the run failed; 2 the request was wrong; 130 and 143 afte
 
 import argparse
 import os
+import signal
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -213,18 +213,28 @@ def _train(options: argparse.Namespace) -> None:
     resume = options.resume or options.resume_or_start
     if resume and options.out is None:
         raise ValueError("--resume needs the run's folder; write --out DIR")
-    folder = options.out or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
-    log = folder / "metrics.jsonl"
-    holds = (folder / "checkpoints").exists() or (log.exists() and log.stat().st_size > 0)
+    folder: Path | None = options.out
+    holds = folder is not None and _holds_run(folder)
     if holds and not resume:
         raise ValueError(f"{folder} holds a run; write --resume to go on with it, or another --out")
     if options.resume and not holds:
         raise ValueError(f"{folder} holds no run to resume; write --resume-or-start to start one there")
     config = _config(options, folder if resume and holds else None)
 
-    from lehr.train.loop import train  # torch is loaded only now, when the request makes sense
+    # torch is loaded only now, when the request makes sense; a Ctrl-C in the middle of its imports would leave them
+    # half done, so it waits
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    from lehr.train.loop import train
 
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     train(config, folder, resume=resume and holds, or_start=options.resume_or_start, dry_run=options.dry_run)
+
+
+def _holds_run(folder: Path) -> bool:
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; --out is the run's folder")
+    log = folder / "metrics.jsonl"
+    return (folder / "checkpoints").exists() or (log.exists() and log.stat().st_size > 0)
 
 
 def _config(options: argparse.Namespace, resumed: Path | None) -> "Config":

@@ -130,8 +130,10 @@ def save_run(rows: Sequence[Mapping[str, Any]], schedule: Schedule, out: Path, t
     figure, (upper, lower) = _figure(2)
     if updates:
         steps = [row["step"] for row in updates]
-        upper.plot(steps, [row["lr"] for row in updates], color="black", linewidth=1.8)
-        lower.plot(steps, [row["loss"] for row in updates], color="#4c8dae", linewidth=0.9, label="training")
+        dot = "o" if len(updates) == 1 else None  # a line of one point cannot be seen
+        upper.plot(steps, [row["lr"] for row in updates], color="black", linewidth=1.8, marker=dot)
+        losses = [row["loss"] for row in updates]
+        lower.plot(steps, losses, color="#4c8dae", linewidth=0.9, marker=dot, label="training")
         last = steps[-1] + 1
         warmup = warmup_end(schedule)
         for axes in (upper, lower):
@@ -186,6 +188,10 @@ def _figure(rows: int) -> tuple[Any, Any]:
 def _save(figure: Any, out: Path) -> None:
     from matplotlib import pyplot
 
+    if out.suffix.lower().removeprefix(".") not in figure.canvas.get_supported_filetypes():
+        raise ValueError(f"{str(out)!r} does not name a kind of picture; write a name that ends in .png, .svg or .pdf")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"no such folder: {out.parent}")
     beside = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
     try:
         figure.savefig(beside, dpi=120)

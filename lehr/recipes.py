@@ -101,6 +101,8 @@ def _warmed(total: int, warmup: int, sample: Sample, final: float, shape: str) -
         raise ValueError(f"final is a ratio of the peak, a number >= 0, not {final!r}")
     rest = _decay_steps(total, warmup, sample)
     head = total - rest
+    if final == 1 and not warmup:
+        return Schedule((Ramp(0, total, 1, 1),), sample)
     ramps = [Ramp(0, head, 0 if warmup else 1, 1)] if head else []
     if rest or final != 1:
         ramps.append(Ramp(head, rest, 1, final, shape))

@@ -68,6 +68,8 @@ def register(name: str, shape: Shape, replace: bool = False) -> None:
         raise ValueError(f"the name {name!r} is taken; register the shape under another name")
     if not callable(shape):
         raise TypeError(f"a shape is a function shape(a, b, m) that returns g(u), not {shape!r}")
+    if len(inspect.signature(shape).parameters) < 3:
+        raise TypeError(f"a shape is a function shape(a, b, m) that returns g(u); {name!r} takes too few arguments")
     if not replace and TABLE.get(name, shape) is not shape:
         raise ValueError(f"a shape {name!r} is registered already; write replace=True if this one is to take its place")
     TABLE[name] = shape

@@ -103,7 +103,8 @@ class _Duration:
             return self.number
         per = getattr(clock, figure)
         if per is None:
-            raise ValueError(f"{self.text!r} needs {figure}; write clock=Clock({figure}=...)")
+            option = "--" + figure.replace("_", "-")
+            raise ValueError(f"{self.text!r} needs {figure}; write clock=Clock({figure}=...) ({option} ...)")
         return self.number * Fraction(per) if self.unit == "epochs" else self.number / Fraction(per)
 
 
@@ -155,7 +156,7 @@ def _item(text: str) -> _Item:
             raise item.error(_unexpected(key, item))
         item.values[key] = _value(item, key, words)
     if item.shape != "hold" and "to" not in item.values:
-        raise item.error(f"where does it go? write '{text} to 0'")
+        raise item.error(f"where does it go? write '{text} to 0' (as a first item '{text} from 1 to 0')")
     return item
 
 

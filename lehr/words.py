@@ -53,6 +53,8 @@ def read_number(text: str) -> "Fraction":
     """
     from fractions import Fraction  # not loaded before a text is read
 
+    if text.startswith("-"):
+        raise ValueError(f"{text!r} is negative; write a number >= 0")
     match = _NUMBER.fullmatch(text)
     digits = match["digits"] if match else ""
     if not match or not any(c.isdigit() for c in digits.lower().partition("e")[0]) or "__" in digits or "_." in digits:

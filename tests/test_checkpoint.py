@@ -119,13 +119,32 @@ def test_foreign_files_are_refused_and_none_of_their_code_runs(tmp_path):
         with pytest.raises(ValueError, match="no checkpoint of lehr's"):
             load_checkpoint(tmp_path / name, model)
     assert not os.path.exists(trace)
+    torch.save({"lehr": "checkpoint", "model": 3}, tmp_path / "nearly")
+    with pytest.raises(ValueError, match="no checkpoint of lehr's"):
+        load_checkpoint(tmp_path / "nearly", model)
     with pytest.raises(FileNotFoundError):
         load_checkpoint(tmp_path / "none", model)
 
 
+def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path):
+    model, optimizer = make()
+    save_checkpoint(model, optimizer, 5, tmp_path / "good")
+    wider = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.BatchNorm1d(8), nn.Linear(8, 3))
+    before = {name: value.clone() for name, value in wider.state_dict().items()}
+    with pytest.raises(ValueError, match=r"3\.weight is \[2, 8\] in the checkpoint and \[3, 8\] in the model"):
+        load_checkpoint(tmp_path / "good", wider)
+    other, _ = make(seed=1)
+    halves = torch.optim.AdamW([{"params": [p]} for p in other.parameters()])
+    unchanged = {name: value.clone() for name, value in other.state_dict().items()}
+    with pytest.raises(ValueError, match="does not fit the optimizer"):
+        load_checkpoint(tmp_path / "good", other, halves)
+    for now, then in ((wider.state_dict(), before), (other.state_dict(), unchanged)):
+        assert all(torch.equal(now[name], then[name]) for name in then)
+
+
 def test_another_models_checkpoint_is_refused_in_one_line(tmp_path):
     save_checkpoint(nn.Linear(3, 3), None, 1, tmp_path / "linear")
-    with pytest.raises(ValueError, match=r"does not fit the model: .*Missing key") as error:
+    with pytest.raises(ValueError, match=r"does not fit the model: 0\.weight is missing") as error:
         load_checkpoint(tmp_path / "linear", make()[0])
     assert "\n" not in str(error.value)
 
@@ -173,9 +192,17 @@ def test_the_newest_are_kept_and_half_written_ones_swept(tmp_path):
         write_folder(tmp_path, step, model, optimizer, {})
     (tmp_path / ".step-00000011.1.tmp").mkdir()
     (tmp_path / "notes").mkdir()
-    prune(tmp_path, keep=2)
+    prune(tmp_path, keep=2, step=10)
     assert [step for step, _ in all_folders(tmp_path)] == [3, 10]
     assert sorted(os.listdir(tmp_path)) == ["notes", "step-00000003", "step-00000010"]
+
+
+def test_what_was_just_written_is_never_pruned_for_a_later_damaged_one(tmp_path):
+    model, optimizer = make()
+    for step in (1, 2, 3000):
+        write_folder(tmp_path, step, model, optimizer, {})
+    prune(tmp_path, keep=1, step=2)
+    assert [step for step, _ in all_folders(tmp_path)] == [2, 3000]
 
 
 def test_a_failed_save_leaves_nothing_behind(tmp_path):

@@ -59,7 +59,10 @@ def test_plot_writes_a_picture(tmp_path):
         (["train", "--steps", "many"], "train.steps: 'many' is not a number"),
         (["train", "--resume"], "write --out DIR"),
         (["train", "--resume", "--out", "nowhere"], "nowhere holds no run to resume; write --resume-or-start"),
-        (["train", "run.toml"], "run.toml"),
+        (["train", "run.toml"], "no such file: run.toml"),
+        (["train", sys.executable], "is not a .toml file; to train on it write --data"),
+        (["show", "linear 10 to 1", "--total", "-5"], "'-5' is negative"),
+        (["train", "--out", sys.executable], "is a file; --out is the run's folder"),
         (["train", "--data", "no/such/file", "--out", "x"], "no such file or folder: no/such/file"),
         (["train", "--schedule", "cosine 10 to 0", "--out", "x"], "write 'from 1 to 0'"),
         (["train", "--out", "x", "--set", "model.vocab_size=100"], "smaller than the tokenizer's 256"),
@@ -71,6 +74,17 @@ def test_a_wrong_request_is_one_line_and_exit_status_2(tmp_path, words, message)
     assert message in done.stderr and done.stderr.startswith("lehr: ")
     assert done.stderr.count("\n") == 1 and done.stderr.endswith("\n")
     assert not list(tmp_path.iterdir()), "a refused request leaves nothing behind"
+
+
+def test_convert_gives_another_systems_schedule_as_text_shell_and_python():
+    words = ("torch.CosineAnnealingLR", "T_max=1000", "eta_min=1e-5", "--lr", "3e-4")
+    text = lehr_command("convert", *words).stdout.strip()
+    assert lehr.parse(text) == lehr.convert("torch.CosineAnnealingLR", lr=3e-4, T_max=1000, eta_min=1e-5)
+    assert lehr_command("convert", *words, "--output", "shell").stdout == f"lehr show '{text}'\n"
+    assert lehr_command("convert", *words, "--output", "python").stdout == f"lehr.parse({text!r})\n"
+    refused = lehr_command("convert", "torch.CosineAnnealing")
+    assert refused.returncode == 2 and "did you mean 'CosineAnnealingLR'?" in refused.stderr
+    assert "write key=value" in lehr_command("convert", "torch.CosineAnnealingLR", "1000").stderr
 
 
 def test_debug_shows_the_traceback():

@@ -51,6 +51,8 @@ def test_an_assignment_sets_one_value(text, section, key, value):
         ("train.step=3", "unknown key train.step; did you mean 'steps'?"),
         ("train.steps=3.5", "train.steps is a whole number, not '3.5'"),
         ("train.steps=many", "train.steps: 'many' is not a number"),
+        ("train.seed=1e20", "train.seed is beyond what it can be: '1e20'"),
+        ("optimizer.lr=1e400", "optimizer.lr is beyond what it can be: '1e400'"),
         ("train.steps=0", "train.steps is above 0, not 0"),
         ("train.seed=-1", "train.seed is 0 or above, not -1"),
         ("train.compile=maybe", "train.compile is true or false, not 'maybe'"),
@@ -78,7 +80,7 @@ def test_a_toml_file_uses_the_names_of_config_json(tmp_path):
     assert config.data.path == ("x.txt",) and config.model == Config().model
 
 
-@pytest.mark.parametrize("text", ["[train]\nsteps = ", "[train]\nstepz = 3", "train = 3"])
+@pytest.mark.parametrize("text", ["[train]\nsteps = ", "[train]\nsteps = inf", "[train]\nstepz = 3", "train = 3"])
 def test_a_wrong_toml_file_is_named(tmp_path, text):
     file = tmp_path / "run.toml"
     file.write_text(text)

@@ -43,7 +43,7 @@ def test_bytes_that_are_no_text_are_shown_safely():
 
 
 def test_a_folder_is_read_in_the_order_of_its_names(tmp_path):
-    for name in ("b.txt", "a/z.txt", "a/b.txt", ".hidden"):
+    for name in ("b.txt", "a/z.txt", "a/b.txt", ".hidden", ".git/blob"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name + " ")
     corpus = load_corpus([str(tmp_path)], "bytes", 0.1)

@@ -57,6 +57,10 @@ def test_an_unfinished_run_and_an_empty_log_can_be_drawn(tmp_path):
 
 
 def test_a_file_type_that_cannot_be_written_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"(?i)format 'xyz' is not supported"):
+    with pytest.raises(
+        ValueError, match=r"curves\.xyz' does not name a kind of picture; write a name that ends in \.png"
+    ):
         plot.save_schedules({"a": lehr.cosine(100)}, tmp_path / "curves.xyz")
+    with pytest.raises(FileNotFoundError, match=r"no such folder: .*none"):
+        plot.save_schedules({"a": lehr.cosine(100)}, tmp_path / "none" / "curves.png")
     assert not list(tmp_path.iterdir())

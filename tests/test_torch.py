@@ -112,6 +112,27 @@ def test_it_survives_pickle_and_deepcopy():
     assert expected == [] and scheduler.last_epoch == 7
 
 
+def test_it_is_a_child_of_sequential_lr():
+    optimizer = optimizer_with(0.1)
+    scheduler = Scheduler(optimizer, lehr.cosine(total=10, warmup=2))
+    constant = torch.optim.lr_scheduler.ConstantLR(optimizer, 0.5, total_iters=3)
+    both = torch.optim.lr_scheduler.SequentialLR(optimizer, [constant, scheduler], [3])
+    used = [lr for (lr,) in lrs_used(optimizer, both, 8)]
+    assert used[:3] == [0.05, 0.05, 0.05]
+    assert used[3:] == [0.1 * lehr.cosine(total=10, warmup=2)(step) for step in range(5)]
+    assert both.get_last_lr() == [0.1 * lehr.cosine(total=10, warmup=2)(5)]
+
+
+def test_the_state_of_another_scheduler_is_refused():
+    optimizer = optimizer_with(0.1)
+    foreign = torch.optim.lr_scheduler.StepLR(optimizer_with(0.1), 3).state_dict()
+    with pytest.raises(ValueError, match="not the state of a lehr Scheduler"):
+        Scheduler(optimizer, lehr.cosine(10)).load_state_dict(foreign)
+    function = Scheduler(optimizer_with(0.1), lambda step: 1.0).state_dict()
+    with pytest.raises(ValueError, match="that of a plain function"):
+        Scheduler(optimizer, lehr.cosine(10)).load_state_dict(function)
+
+
 def test_what_is_no_schedule_is_refused():
     with pytest.raises(TypeError, match=r"lehr\.parse"):
         Scheduler(optimizer_with(0.1), "linear 10 to 1")

@@ -20,11 +20,17 @@ from lehr.train.config import Config, assign, config_of, read
 from lehr.train.loop import loop, validation
 from lehr.train.metrics import Log, is_evaluation, read_rows
 from lehr.train.report import Report
-from lehr.train.setup import build, choose_precision
+from lehr.train.setup import build, choose_precision, new_folder
 
 SMALL = (
     *("model.d_model=32", "model.num_heads=2", "model.num_layers=2", "model.d_ff=64", "model.context_length=32"),
-    *("train.batch_size=8", "train.eval_every=10", "train.eval_batches=2", "train.checkpoint_every=10"),
+    *(
+        "train.device=cpu",
+        "train.batch_size=8",
+        "train.eval_every=10",
+        "train.eval_batches=2",
+        "train.checkpoint_every=10",
+    ),
 )
 STEPS = 40
 
@@ -169,10 +175,12 @@ def wait_for_rows(folder, count):
 def test_a_signal_finishes_the_step_saves_and_can_be_resumed(whole, text, tmp_path, signum, status):
     folder, _ = whole
     process = subprocess.Popen(
-        command(text, tmp_path / "run"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # a save after every step, so that there is time to be stopped in
+        command(text, tmp_path / "run", "--set", "train.checkpoint_every=1"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    wait_for_rows(tmp_path / "run", 5)
+    wait_for_rows(tmp_path / "run", 3)
     process.send_signal(signum)
     out, err = process.communicate(timeout=60)
     assert process.returncode == status and err == ""
@@ -211,7 +219,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(whole, text
     [
         ((), "holds a run; write --resume"),
         (("--resume", "--lr", "0.02"), "optimizer.lr was 0.01"),
-        (("--resume", "--steps", "80"), "schedule.lr was 'linear 2 to 1, cosine 38 to 0.1'"),
+        (("--resume", "--steps", "80"), "train.steps was 40"),
         (("--resume", "--schedule", "linear 40 to 1"), "schedule.lr was 'linear 2 to 1, cosine 38 to 0.1'"),
         (("--resume", "--set", "train.seed=1"), "train.seed was 0"),
         (("--resume", "--set", "model.d_model=64"), "model.d_model was 32"),
@@ -230,7 +238,7 @@ def test_another_text_on_resume_is_refused(whole, text, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text(text.read_text().replace("night", "NIGHT"))
     done = run(other, copy, "--resume")
-    assert done.returncode == 2 and "data.path was" in done.stderr
+    assert done.returncode == 2 and "the text is not the one" in done.stderr
     text_before = text.read_text()
     try:
         text.write_text(text_before + "\nmore")
@@ -250,7 +258,7 @@ def test_a_run_killed_before_its_first_checkpoint_can_be_started_over(text, tmp_
     out = tmp_path / "run"
     assert run(text, out, "--steps", 3, "--set", "train.checkpoint_every=0").returncode == 0
     refused = run(text, out, "--resume", "--steps", 3, "--set", "train.checkpoint_every=0")
-    assert refused.returncode == 2 and "write --resume-or-start" in refused.stderr
+    assert refused.returncode == 2 and "write --resume-or-start" in refused.stderr and refused.stdout == ""
     again = run(text, out, "--resume-or-start", "--steps", 3, "--set", "train.checkpoint_every=0")
     assert again.returncode == 0 and [row["step"] for row in updates(out)] == [0, 1, 2]
 
@@ -299,9 +307,12 @@ def test_the_whole_held_out_split_is_evaluated_when_asked(text):
     assert validation(parts)["val_tokens"] == length - int(length * 0.9) - 1
 
 
-def test_precision_is_a_fixed_rule_and_is_kept(whole):
+def test_precision_is_a_fixed_rule_and_is_kept(whole, monkeypatch):
     assert choose_precision("cpu", 32) == "float32" and choose_precision("mps", 4096) == "float32"
-    assert choose_precision("cpu", 1024) == choose_precision("cpu", 1024)
+    # no GPU here: the rule reads nothing of one but its capability
+    for capability, width, precision in (((9, 0), 64, "bfloat16"), ((7, 5), 4096, "float32"), ((9, 0), 32, "float32")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
+        assert choose_precision("cuda", width) == precision
     assert config_of(read(whole[0])).train.precision == "float32"
 
 
@@ -310,3 +321,37 @@ def test_bfloat16_trains_too(text, tmp_path):
     assert done.returncode == 0, done.stderr
     losses = [row["val_loss"] for row in evaluations(tmp_path / "run")]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_vocabulary_larger_than_the_tokenizers_is_fine(text, tmp_path):
+    done = run(text, tmp_path / "run", "--steps", 2, "--set", "model.vocab_size=5000")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "sample.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data.val_fraction=0.00001", "the held-out split has 1 tokens and needs 2"),
+        *(
+            []
+            if torch.cuda.is_available()
+            else [("train.device=cuda", "which this machine lacks; write --set train.device=cpu")]
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(text, tmp_path, setting, message):
+    done = run(text, tmp_path / "run", "--set", setting)
+    assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_plain_lines_come_whatever_the_logging_interval(text, tmp_path):
+    done = run(text, tmp_path / "run", "--set", "train.log_every=3")
+    assert len([line for line in done.stdout.splitlines() if line.startswith("step ")]) > 10
+
+
+def test_runs_that_start_in_the_same_second_get_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folders = [new_folder() for _ in range(3)]
+    assert len(set(folders)) == 3 and all(folder.is_dir() for folder in folders)

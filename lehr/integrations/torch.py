@@ -18,10 +18,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lehr.functional import get_lr
+from lehr.integrations.from_torch import from_torch
 from lehr.schedule import Ramp, Schedule
 from lehr.spec import parse
 
-__all__ = ["CosineSchedulerWithWarmup", "Scheduler", "WarmupCosineScheduler"]
+__all__ = ["CosineSchedulerWithWarmup", "Scheduler", "WarmupCosineScheduler", "from_torch"]
 
 MISMATCH = ("error", "saved", "new")
 
@@ -105,8 +106,12 @@ class Scheduler(LRScheduler):
         return [lr.clone() if isinstance(lr, Tensor) else lr for lr in lrs]
 
     @property
-    def _last_lr(self) -> list[float | Tensor]:  # type: ignore[override] # torch's SequentialLR reads it
+    def _last_lr(self) -> list[float | Tensor]:  # torch's SequentialLR reads and sets it
         return self.get_last_lr()
+
+    @_last_lr.setter
+    def _last_lr(self, value: list[float | Tensor]) -> None:
+        """Nothing to keep: the groups have it."""
 
     def state_dict(self) -> dict[str, Any]:
         """The completed updates, and the schedule's text and fingerprint (None for another function)."""
@@ -122,7 +127,14 @@ class Scheduler(LRScheduler):
 
         Raises ValueError if the saved schedule is another one, unless `on_mismatch` says which one to take.
         """
+        if not {"last_epoch", "schedule", "fingerprint"} <= set(state_dict):
+            raise ValueError(f"this is not the state of a lehr Scheduler: its keys are {', '.join(state_dict)}")
         step, text = state_dict["last_epoch"], state_dict["schedule"]
+        if isinstance(self.lr, Schedule) and text is None and self.on_mismatch != "new":
+            raise ValueError(
+                f"the saved state is that of a plain function, here it is {str(self.lr)!r}; "
+                'write on_mismatch="new" if this schedule is to go on from there'
+            )
         if isinstance(self.lr, Schedule) and text is not None and state_dict["fingerprint"] != self.lr.fingerprint:
             saved = parse(text)
             if self.on_mismatch == "error":

@@ -75,13 +75,28 @@ def load_checkpoint(
         state = _read_file(src)
     if optimizer is not None and state["optimizer"] is None:
         raise ValueError(f"{name} was saved without an optimizer; write optimizer=None to load the model alone")
-    try:
-        model.load_state_dict(state["model"])
-    except RuntimeError as error:
-        raise ValueError(f"{name} does not fit the model: {' '.join(str(error).split())}") from None
+    _check_fit(name, state, model, optimizer)
+    model.load_state_dict(state["model"])
     if optimizer is not None:
         optimizer.load_state_dict(state["optimizer"])
     return int(state["iteration"])
+
+
+def _check_fit(name: str, state: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
+    """Refuse a checkpoint of another model or optimizer before anything of it is copied."""
+    saved = {key: list(value.shape) if torch.is_tensor(value) else [] for key, value in state["model"].items()}
+    here = {key: list(value.shape) if torch.is_tensor(value) else [] for key, value in model.state_dict().items()}
+    for key in [*here, *saved]:
+        if saved.get(key) != here.get(key):
+            raise ValueError(
+                f"{name} does not fit the model: {key} is {saved.get(key, 'missing')} in the checkpoint "
+                f"and {here.get(key, 'missing')} in the model"
+            )
+    if optimizer is not None:
+        groups = [len(group["params"]) for group in state["optimizer"]["param_groups"]]
+        mine = [len(group["params"]) for group in optimizer.param_groups]
+        if groups != mine:
+            raise ValueError(f"{name} does not fit the optimizer: parameters per group are {groups} there, {mine} here")
 
 
 def _read_file(src: str | os.PathLike[str] | BinaryIO, name: str = "the file") -> dict[str, Any]:
@@ -99,7 +114,8 @@ def _read_file(src: str | os.PathLike[str] | BinaryIO, name: str = "the file") -
     except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, NotImplementedError, KeyError) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ValueError(f"{name} is no checkpoint of lehr's, or a damaged one: {reason}") from None
-    if not (isinstance(state, dict) and state.get("lehr") == "checkpoint"):
+    keys = {"lehr", "model", "optimizer", "iteration"}
+    if not (isinstance(state, dict) and keys <= set(state) and isinstance(state["model"], dict)):
         raise ValueError(f"{name} is no checkpoint of lehr's: it was written by something else")
     return state
 
@@ -187,9 +203,13 @@ def newest(checkpoints: Path) -> Iterator[tuple[Path, dict[str, Any] | ValueErro
             yield folder, error
 
 
-def prune(checkpoints: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints, and what a killed save has left half-written."""
-    for _, folder in all_folders(checkpoints)[: -max(keep, 1)]:
+def prune(checkpoints: Path, keep: int, step: int) -> None:
+    """Remove all but the newest `keep` checkpoints up to `step`, and what a killed save has left half-written.
+
+    A later one can only be one that a resumed run found damaged: it is left for inspection, and counts for nothing.
+    """
+    written = [folder for number, folder in all_folders(checkpoints) if number <= step]
+    for folder in written[: -max(keep, 1)]:
         shutil.rmtree(folder)
     for left in checkpoints.glob(".step-*.tmp"):
         shutil.rmtree(left, ignore_errors=True)

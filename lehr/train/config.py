@@ -166,6 +166,10 @@ def from_dict(data: Mapping[str, Any], base: Config | None = None) -> Config:
 
 def from_toml(path: Path, base: Config | None = None) -> Config:
     """Read a TOML file with the sections of `config.json`. Raises ValueError naming the file and the fault."""
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    if path.suffix != ".toml":
+        raise ValueError(f"{path} is not a .toml file; to train on it write --data {path}")
     try:
         return from_dict(tomllib.loads(path.read_text(encoding="utf-8")), base)
     except (ValueError, UnicodeDecodeError) as error:
@@ -215,6 +219,8 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
     elif kind in (int, float):
         if not isinstance(value, bool) and isinstance(value, (int, float, str)):
             number = _number(name, value)
+            if not abs(number) < (1e300 if kind is float else 2**63):  # nor NaN; torch's whole numbers end there
+                raise ValueError(f"{name} is beyond what it can be: {value!r}")
             if kind is float:
                 return float(number)
             if number == int(number):
@@ -236,5 +242,7 @@ def _number(name: str, value: float | str) -> float:
         sign = -1 if value.startswith("-") else 1
         number = sign * read_number(value.removeprefix("-"))
         return int(number) if number.denominator == 1 else float(number)
+    except OverflowError:
+        raise ValueError(f"{name} is beyond what it can be: {value!r}") from None
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None

@@ -69,6 +69,8 @@ def load_corpus(paths: Sequence[str], tokenizer: str, val_fraction: float) -> Co
     The held-out split is the last `val_fraction` of the tokens. Raises FileNotFoundError for a path that is not there,
     ValueError for an empty text, an unknown tokenizer, or `char` on a text that is not UTF-8.
     """
+    if isinstance(paths, str):  # its letters would be taken for paths
+        paths = [paths]
     files = [file for path in paths for file in _files(Path(path))] if paths else list(standard_library())
     raw = b"".join(file.read_bytes() for file in files)
     where = ", ".join(map(str, paths)) or "Python's standard library"
@@ -92,13 +94,17 @@ def standard_library() -> Iterator[Path]:
     found = []
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if name not in skip]  # pruned: other packages may be many
-        found += [Path(folder, name) for name in files if name.endswith(".py")]
+        found += [Path(folder, name) for name in files if name.endswith(".py") and Path(folder, name).is_file()]
     yield from sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        visible = (p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        visible = (
+            p
+            for p in path.rglob("*")
+            if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts)
+        )
         return sorted(visible, key=lambda p: p.relative_to(path).as_posix())
     if not path.exists():
         raise FileNotFoundError(f"no such file or folder: {path}")

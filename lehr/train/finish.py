@@ -34,6 +34,8 @@ def announce(report: Report, parts: Parts, folder: Path) -> None:
     )
     report.say(f"machine  {config.train.device}, {config.train.precision}")
     report.say(f"schedule {config.optimizer.lr:g} * ({config.schedule.lr})")
+    if parts.schedule.total != steps:
+        report.say(f"note     the schedule ends after {parts.schedule.total:,} updates, the run after {steps:,}")
     report.show(key_point_table(parts.schedule, config.optimizer.lr, steps))
 
 
@@ -58,7 +60,7 @@ def write_sample(parts: Parts, folder: Path) -> str:
     """Let the model go on from the beginning of the held-out text; sample.txt gets that beginning and what it says."""
     tokenizer, context = parts.corpus.tokenizer, parts.config.model.context_length
     prompt = [int(i) for i in parts.corpus.val[: max(context // 2, 1)]]
-    said = sample(parts.model, prompt, SAMPLE_TOKENS, seed=parts.config.train.seed)
+    said = sample(parts.model, prompt, SAMPLE_TOKENS, seed=parts.config.train.seed, vocab_size=tokenizer.vocab_size)
     beside = folder / f".sample.txt.{os.getpid()}.tmp"
     beside.write_text(tokenizer.decode(prompt + said), encoding="utf-8")
     os.replace(beside, folder / "sample.txt")

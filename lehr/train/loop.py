@@ -25,16 +25,25 @@ from lehr.train.report import Report
 from lehr.train.setup import Parts
 
 
-def train(config: Config, folder: Path, resume: bool = False, or_start: bool = False, dry_run: bool = False) -> None:
-    """Train as `config` says, into `folder`; with `resume` go on from its newest whole checkpoint.
+def train(
+    config: Config, folder: Path | None, resume: bool = False, or_start: bool = False, dry_run: bool = False
+) -> None:
+    """Train as `config` says, into `folder` (None: a new one, runs/<time>).
 
+    `resume` goes on from the folder's newest whole checkpoint;
     `or_start` starts over where a run was ended before its first checkpoint.
 
     Raises ValueError or OSError for a request that makes no sense, before anything is trained; RunFailed when the run
     cannot go on; Stopped after SIGINT or SIGTERM.
     """
     parts = setup.build(config)
-    if resume:
+    if folder is None:
+        folder = setup.new_folder()
+    elif resume:
+        if not or_start and not checkpoint.all_folders(folder / "checkpoints"):
+            raise ValueError(
+                f"{folder} was ended before its first checkpoint; write --resume-or-start to start it over"
+            )
         setup.check_same(folder, parts)
     folder.mkdir(parents=True, exist_ok=True)
     setup.write_config(folder, parts)
@@ -42,7 +51,7 @@ def train(config: Config, folder: Path, resume: bool = False, or_start: bool = F
         finish.announce(report, parts, folder)
         if dry_run:
             return report.say("dry run: config.json is written, nothing is trained")
-        start = restore(folder, parts, report, or_start) if resume else 0
+        start = restore(folder, parts, report) if resume else 0
         with closing(Log(folder / "metrics.jsonl", start)) as log:
             loop(parts, folder, start, log, report)
         report.say("training complete")
@@ -110,6 +119,7 @@ def loop(parts: Parts, folder: Path, start: int, log: Log, report: Report) -> No
             if settings.eval_every and (last or (done % settings.eval_every == 0 and not received)):
                 evaluate(done)
             if received or (settings.checkpoint_every and (last or done % settings.checkpoint_every == 0)):
+                log.sync()  # no checkpoint outlives its rows
                 save(folder, parts, done)
             logged_at += time.perf_counter() - pause  # speed is that of updates alone
             if received and not last:
@@ -144,13 +154,13 @@ def save(folder: Path, parts: Parts, step: int) -> None:
         "versions": setup.versions(),
     }
     checkpoint.write_folder(folder / "checkpoints", step, parts.model, parts.optimizer, facts)
-    checkpoint.prune(folder / "checkpoints", parts.config.train.keep)
+    checkpoint.prune(folder / "checkpoints", parts.config.train.keep, step)
 
 
-def restore(folder: Path, parts: Parts, report: Report, or_start: bool) -> int:
-    """Load the newest whole checkpoint and return its step.
+def restore(folder: Path, parts: Parts, report: Report) -> int:
+    """Load the newest whole checkpoint and return its step; 0 where none was ever written.
 
-    Raises ValueError if there is none, unless none was ever written and `or_start` asks to begin.
+    Raises ValueError if all are damaged.
     """
     for path, found in checkpoint.newest(folder / "checkpoints"):
         if isinstance(found, ValueError):
@@ -165,8 +175,6 @@ def restore(folder: Path, parts: Parts, report: Report, or_start: bool) -> int:
         return step
     if checkpoint.all_folders(folder / "checkpoints"):
         raise ValueError(f"{folder} has no whole checkpoint to resume from; train into another --out")
-    if not or_start:
-        raise ValueError(f"{folder} was ended before its first checkpoint; write --resume-or-start to start it over")
     report.say(f"no checkpoint in {folder} yet: starting from step 0")
     return 0
 

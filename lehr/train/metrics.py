@@ -67,6 +67,10 @@ class Log:
         """Whether the evaluation after `step` completed updates is in the log."""
         return any(is_evaluation(row) and row["step"] == step for row in self.rows)
 
+    def sync(self) -> None:
+        """Wait until the rows are on the disk."""
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

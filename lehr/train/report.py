@@ -26,6 +26,7 @@ class Report:
         self._console = Console(highlight=False, soft_wrap=True)
         self._every = max(1, steps // PLAIN_LINES)
         self._steps = steps
+        self._next_line = 1
         self._bar: Progress | None = None
         if self._console.is_terminal:
             columns = (BarColumn(bar_width=None), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"))
@@ -61,7 +62,8 @@ class Report:
         if self._bar:
             facts = f"{row['phase']}  lr {row['lr']:.2e}  loss {row['loss']:.3f}  {row['tokens_per_s']:,.0f} tok/s"
             self._bar.update(self._task, completed=done, facts=facts)
-        if done % self._every == 0 or done in (1, self._steps):
+        if done >= self._next_line or done == self._steps:
+            self._next_line = (done // self._every + 1) * self._every
             line = (
                 f"step {row['step']:>{len(str(self._steps))}}/{self._steps}  {row['phase']:8}  lr {row['lr']:.3e}  "
                 f"loss {row['loss']:.4f}  {row['tokens_per_s']:,.0f} tok/s  {duration(seconds_left)} left"

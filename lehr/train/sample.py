@@ -6,11 +6,19 @@ from lehr.nn import TransformerLM, softmax
 
 
 @torch.no_grad()
-def sample(model: TransformerLM, prompt: list[int], count: int, temperature: float = 0.8, seed: int = 0) -> list[int]:
+def sample(
+    model: TransformerLM,
+    prompt: list[int],
+    count: int,
+    temperature: float = 0.8,
+    seed: int = 0,
+    vocab_size: int | None = None,
+) -> list[int]:
     """Return `count` ids that follow `prompt`, drawn from softmax(logits / temperature).
 
-    The model sees the last `context_length` ids. Equal seeds give equal text on one device. Raises ValueError for an
-    empty prompt or a temperature that is not above 0.
+    Only ids below `vocab_size` are drawn (the tokenizer's may be smaller than the model's). The model sees the last
+    `context_length` ids. Equal seeds give equal text on one device. Raises ValueError for an empty prompt or a
+    temperature that is not above 0.
     """
     if not prompt:
         raise ValueError("the prompt is empty; give at least one token")
@@ -23,7 +31,7 @@ def sample(model: TransformerLM, prompt: list[int], count: int, temperature: flo
     model.eval()
     for _ in range(count):
         context = torch.tensor([ids[-most:]], device=device)
-        logits = model(context)[0, -1].float().cpu()
+        logits = model(context)[0, -1, :vocab_size].float().cpu()
         ids.append(int(torch.multinomial(softmax(logits / temperature, dim=-1), 1, generator=generator)))
     model.train(was_training)
     return ids[len(prompt) :]

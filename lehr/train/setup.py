@@ -1,8 +1,10 @@
 """From a configuration to the parts of a run: what was left open is decided, by fixed rules that can be read here."""
 
+import itertools
 import json
 import os
 import platform
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,12 +19,13 @@ from lehr.train import config as configs
 from lehr.train.config import Config
 from lehr.train.data import Corpus, Windows, load_corpus
 
-BFLOAT16_WIDTH = 64  # on a CPU; a 4-layer model of this width still gained 1.8x, narrower was not measured
+BFLOAT16_WIDTH = 64  # on a CPU a 4-layer model of this width gained 1.8x; narrower, and CUDA, were not measured
 
 # what may differ on --resume: it changes no update. Everything else would, and is refused.
 FREE = (
     *("train.log_every", "train.eval_every", "train.eval_batches", "train.checkpoint_every", "train.keep"),
     *("train.device", "train.compile", "train.micro_batch_size"),
+    "data.path",  # the text itself is compared by its fingerprint
 )
 
 
@@ -57,6 +60,11 @@ def build(config: Config) -> Parts:
     Raises ValueError or OSError for what cannot be, before anything is written.
     """
     corpus = load_corpus(config.data.path, config.data.tokenizer, config.data.val_fraction)
+    if len(corpus.val) < 2:
+        raise ValueError(
+            f"the held-out split has {len(corpus.val)} tokens and needs 2; "
+            "give more text, or --set data.val_fraction=0.2"
+        )
     given = config.schedule.lr
     config = resolve(config, corpus)
     windows = Windows(corpus.train, config.model.context_length, config.train.batch_size, config.train.seed)
@@ -66,6 +74,19 @@ def build(config: Config) -> Parts:
     groups = param_groups(model, settings.weight_decay)  # decay on matrices only
     optimizer = AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
     return Parts(config, given, corpus, windows, parse(config.schedule.lr), model, optimizer)
+
+
+def new_folder() -> Path:
+    """Make a run's folder named by the time, which no other run has even if it starts in the same second."""
+    name = time.strftime("%Y-%m-%d-%H%M%S")
+    for number in itertools.count(1):
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+    return folder
 
 
 def resolve(config: Config, corpus: Corpus) -> Config:
@@ -78,6 +99,11 @@ def resolve(config: Config, corpus: Corpus) -> Config:
         )
     train = config.train
     device = train.device or choose_device()
+    missing = (device.startswith("cuda") and not torch.cuda.is_available()) or (
+        device == "mps" and not torch.backends.mps.is_available()
+    )
+    if missing:
+        raise ValueError(f"train.device is {device!r}, which this machine lacks; write --set train.device=cpu")
     precision = train.precision or choose_precision(device, config.model.d_model)
     clock = Clock(
         total_steps=train.steps,
@@ -105,14 +131,15 @@ def choose_device() -> str:
 def choose_precision(device: str, d_model: int) -> str:
     """bfloat16 where the hardware multiplies it and the model is wide enough to gain; never timed, so never different.
 
-    On CUDA from compute capability 8.0; on a CPU with AVX512-BF16 or AMX from a width of 64; else float32.
+    From a width of 64, on CUDA from compute capability 8.0 and on a CPU with AVX512-BF16 or AMX; else float32.
     """
     if device.startswith("cuda"):
-        fast = torch.cuda.get_device_capability(torch.device(device)) >= (8, 0)
-    else:
+        supported = torch.cuda.get_device_capability(torch.device(device)) >= (8, 0)
+    elif device == "cpu":
         supported = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        fast = device == "cpu" and supported and d_model >= BFLOAT16_WIDTH
-    return "bfloat16" if fast else "float32"
+    else:
+        supported = False
+    return "bfloat16" if supported and d_model >= BFLOAT16_WIDTH else "float32"
 
 
 def versions() -> dict[str, str]:
@@ -136,8 +163,14 @@ def write_config(folder: Path, parts: Parts) -> None:
 def check_same(folder: Path, parts: Parts) -> None:
     """Refuse to resume under settings that would change an update. Raises ValueError naming the first."""
     saved, here = configs.read(folder), configs.to_dict(parts.config)
-    for section, values in here.items():
-        for key, value in values.items():
+    for section in (
+        "train",
+        "model",
+        "data",
+        "optimizer",
+        "schedule",
+    ):  # the schedule last: steps may be what changed it
+        for key, value in here[section].items():
             name, before = f"{section}.{key}", saved[section][key]
             if value != before and name not in FREE:
                 raise ValueError(
