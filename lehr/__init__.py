@@ -17,7 +17,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lehr import functional as functional
     from lehr.conventions import convert
-    from lehr.recipes import constant, cosine, inverse_sqrt, linear, wsd
+    from lehr.cycles import multistep, one_cycle, sgdr, step, wsd_s
+    from lehr.recipes import (
+        constant,
+        cosine,
+        exponential,
+        half_cosine,
+        inverse_sqrt,
+        linear,
+        noam,
+        polynomial,
+        power,
+        rex,
+        trapezoid,
+        untuned_exponential,
+        untuned_linear,
+        wsd,
+    )
     from lehr.schedule import Ramp, Schedule, from_dict, to_dict
     from lehr.shapes import register
     from lehr.spec import Clock, parse
@@ -31,13 +47,27 @@ _HOME = {
     "constant": "recipes",
     "convert": "conventions",
     "cosine": "recipes",
+    "exponential": "recipes",
     "from_dict": "schedule",
+    "half_cosine": "recipes",
     "inverse_sqrt": "recipes",
     "linear": "recipes",
+    "multistep": "cycles",
+    "noam": "recipes",
+    "one_cycle": "cycles",
     "parse": "spec",
+    "polynomial": "recipes",
+    "power": "recipes",
     "register": "shapes",
+    "rex": "recipes",
+    "sgdr": "cycles",
+    "step": "cycles",
     "to_dict": "schedule",
+    "trapezoid": "recipes",
+    "untuned_exponential": "recipes",
+    "untuned_linear": "recipes",
     "wsd": "recipes",
+    "wsd_s": "cycles",
 }
 _ROOMS = ("functional",)
 
@@ -48,14 +78,28 @@ __all__ = [
     "constant",
     "convert",
     "cosine",
+    "exponential",
     "from_dict",
     "functional",
+    "half_cosine",
     "inverse_sqrt",
     "linear",
+    "multistep",
+    "noam",
+    "one_cycle",
     "parse",
+    "polynomial",
+    "power",
     "register",
+    "rex",
+    "sgdr",
+    "step",
     "to_dict",
+    "trapezoid",
+    "untuned_exponential",
+    "untuned_linear",
     "wsd",
+    "wsd_s",
 ]
 
 

@@ -1,4 +1,6 @@
-"""The schedules people ask for by name. Each returns a `Schedule` with peak 1: multiply it by the peak LR.
+"""The schedules people ask for by name: a warmup and one curve. (Restarts, cycles and steps are in `lehr.cycles`.)
+
+Each returns a `Schedule` with peak 1: multiply it by the peak LR.
 
 `total` counts all updates, the warmup's included. With `sample="end"` (default) the first update has LR peak/warmup,
 update `warmup - 1` has the peak, and the last, `total - 1`, the final value; a recipe without warmup holds the peak for
@@ -28,7 +30,7 @@ def cosine(total: int, warmup: int = 0, final: float = 0.1, sample: Sample = "en
     >>> print(cosine(total=100_000, warmup=2_000))
     linear 2000 to 1, cosine 98000 to 0.1
     """
-    return _warmed(total, warmup, sample, final, "cosine")
+    return warmed(total, warmup, sample, final, "cosine")
 
 
 def linear(total: int, warmup: int = 0, final: float = 0.0, sample: Sample = "end") -> Schedule:
@@ -41,7 +43,7 @@ def linear(total: int, warmup: int = 0, final: float = 0.0, sample: Sample = "en
     >>> [schedule(step) for step in (0, 1, 5, 9)]
     [0.5, 1.0, 0.5, 0.0]
     """
-    return _warmed(total, warmup, sample, final, "linear")
+    return warmed(total, warmup, sample, final, "linear")
 
 
 def constant(total: int, warmup: int = 0, sample: Sample = "end") -> Schedule:
@@ -50,7 +52,7 @@ def constant(total: int, warmup: int = 0, sample: Sample = "end") -> Schedule:
     >>> [constant(total=10, warmup=2)(step) for step in (0, 1, 9, 99)]
     [0.5, 1.0, 1.0, 1.0]
     """
-    return _warmed(total, warmup, sample, 1.0, "linear")
+    return warmed(total, warmup, sample, 1.0, "linear")
 
 
 def inverse_sqrt(total: int, warmup: int = 0, timescale: int | None = None, sample: Sample = "end") -> Schedule:
@@ -64,11 +66,11 @@ def inverse_sqrt(total: int, warmup: int = 0, timescale: int | None = None, samp
     >>> schedule(99), schedule(399)
     (1.0, 0.5)
     """
-    rest = _decay_steps(total, warmup, sample)
-    scale = max(warmup, 1) if timescale is None else _count("timescale", timescale, total)
+    rest = decay_steps(total, warmup, sample)
+    scale = max(warmup, 1) if timescale is None else count("timescale", timescale, total)
     if scale < 1:
         raise ValueError(f"timescale is a count of updates >= 1, not {timescale!r}")
-    return _warmed(total, warmup, sample, (scale / (rest + scale)) ** 0.5, "inverse_sqrt")
+    return warmed(total, warmup, sample, (scale / (rest + scale)) ** 0.5, "inverse_sqrt")
 
 
 def wsd(
@@ -82,9 +84,9 @@ def wsd(
     >>> print(wsd(total=1000, warmup=20, decay=200))
     linear 20 to 1, hold 780, sqrt 200 to 0
     """
-    _decay_steps(total, warmup, sample)
+    decay_steps(total, warmup, sample)
     total, warmup = int(total), int(warmup)
-    decay = _count("decay", decay, total)
+    decay = count("decay", decay, total)
     if warmup + decay > total:
         raise ValueError(
             f"warmup={warmup} and decay={decay} do not fit into total={total}; write decay={total - warmup}"
@@ -95,11 +97,125 @@ def wsd(
     return Schedule((*ramps, Ramp(total - decay, decay, 1, final, shape)), sample)
 
 
-def _warmed(total: int, warmup: int, sample: Sample, final: float, shape: str) -> Schedule:
+def trapezoid(total: int, warmup: int, decay: int, final: float = 0.0, sample: Sample = "end") -> Schedule:
+    """Linear up, level, linear down over the last `decay` updates: `wsd` with a linear cooldown.
+
+    Xing et al. 2018 (arXiv 1802.08770) name the shape; Hägele et al. 2024 (arXiv 2405.18392) use it as a cooldown.
+
+    >>> print(trapezoid(total=1000, warmup=20, decay=200))
+    linear 20 to 1, hold 780, linear 200 to 0
+    """
+    return wsd(total, warmup, decay, final, "linear", sample)
+
+
+def polynomial(total: int, warmup: int = 0, power: float = 2.0, final: float = 0.0, sample: Sample = "end") -> Schedule:
+    """Linear warmup, then final + (1 - final) (1 - u)**power with u = (t - W) / (T - W).
+
+    power = 1 is `linear`. Raises ValueError for a power that is not above 0; otherwise as `cosine`.
+
+    >>> print(polynomial(total=100, warmup=10))
+    linear 10 to 1, poly:2 90 to 0
+    """
+    return warmed(total, warmup, sample, final, f"poly:{power!r}")
+
+
+def exponential(total: int, warmup: int = 0, final: float = 0.1, sample: Sample = "end") -> Schedule:
+    """Linear warmup, then final**u with u = (t - W) / (T - W): the same factor every update.
+
+    `final` is above 0, which an exponential never reaches (ValueError).
+
+    >>> exponential(total=101, warmup=1, final=0.01)(50)
+    0.1
+    """
+    return warmed(total, warmup, sample, final, "exponential")
+
+
+def half_cosine(total: int, warmup: int = 0, final: float = 0.0, sample: Sample = "end") -> Schedule:
+    """Linear warmup, then final + (1 - final) (1 - sin(pi u / 2)): a cosine's second half, steep at once (OLMo-core).
+
+    >>> print(half_cosine(total=100, warmup=10))
+    linear 10 to 1, half_cosine 90 to 0
+    """
+    return warmed(total, warmup, sample, final, "half_cosine")
+
+
+def rex(total: int, warmup: int = 0, final: float = 0.0, sample: Sample = "end") -> Schedule:
+    """Linear warmup, then a reflected exponential: final + (1 - final) (1 - u) / (1/2 + (1 - u) / 2).
+
+    Above a straight line, and steepest at the end (Chen et al. 2021, arXiv 2107.04197).
+
+    >>> round(rex(total=101, warmup=1)(50), 3)
+    0.667
+    """
+    return warmed(total, warmup, sample, final, "rex")
+
+
+def noam(total: int, warmup: int, sample: Sample = "end") -> Schedule:
+    """The schedule of the Transformer: min(t**-0.5, t W**-1.5), scaled to peak 1 (Vaswani et al. 2017, 1706.03762).
+
+    Multiply by (d_model W)**-0.5 for the paper's learning rates; its step_num is lehr's step + 1.
+
+    >>> lrs = (512 * 4000) ** -0.5 * noam(total=100_000, warmup=4000)
+    >>> math.isclose(lrs(0), 512**-0.5 * 4000**-1.5), math.isclose(lrs(15_999), 512**-0.5 * 16_000**-0.5)
+    (True, True)
+    """
+    return inverse_sqrt(total, warmup, None, sample)
+
+
+def power(total: int, warmup: int = 0, exponent: float = -0.51, sample: Sample = "end") -> Schedule:
+    """Linear warmup, then a power of time: ((t - W + s) / s)**exponent with s = max(W, 1).
+
+    The power scheduler (Shen et al. 2024, arXiv 2408.13359) as in OLMo-core, scaled to peak 1; `exponent` is below 0
+    (ValueError). -0.5 is `inverse_sqrt`.
+
+    >>> round(power(total=400, warmup=100, exponent=-1)(199), 3)
+    0.5
+    """
+    if not (is_number(exponent) and exponent < 0):
+        raise ValueError(f"exponent is a number below 0, such as -0.51, not {exponent!r}")
+    rest, scale = decay_steps(total, warmup, sample), max(warmup, 1)
+    return warmed(total, warmup, sample, ((rest + scale) / scale) ** exponent, f"power:{1 / exponent!r}")
+
+
+def untuned_linear(total: int, beta2: float = 0.999, sample: Sample = "end") -> Schedule:
+    """A linear warmup over 2 / (1 - beta2) updates, then the peak: nothing to tune (Ma & Yarats 2019, 1910.04209).
+
+    Raises ValueError unless 0 <= beta2 < 1, and for a warmup longer than `total`.
+
+    >>> print(untuned_linear(total=1000, beta2=0.95))
+    linear 40 to 1, hold 960
+    """
+    return constant(total, round(2 * _timescale(beta2)), sample)
+
+
+def untuned_exponential(total: int, beta2: float = 0.999, sample: Sample = "end") -> Schedule:
+    """An exponential approach to the peak, 1 - exp(-(1 - beta2) t) at time t (Ma & Yarats 2019, arXiv 1910.04209).
+
+    The peak is reached, to the last bit, after 40 / (1 - beta2) updates. ValueError unless 0 <= beta2 < 1.
+
+    >>> round(untuned_exponential(total=1000, beta2=0.95)(19), 4)
+    0.6321
+    """
+    total, scale = count("total", total), _timescale(beta2)
+    if total > 40 * scale:  # exp(-40) is nothing beside 1
+        rise = Ramp(0, 40 * scale, 0, 1, "approach:40")
+        return Schedule((rise, Ramp(rise.end, total - rise.end, 1, 1)), sample)
+    share = total / scale
+    return Schedule((Ramp(0, total, 0, -math.expm1(-share), f"approach:{share!r}"),), sample)
+
+
+def _timescale(beta2: float) -> float:
+    """1 / (1 - beta2), whole where beta2 is a decimal such as 0.95, whose difference from 1 no float has."""
+    if not (is_number(beta2) and 0 <= beta2 < 1):
+        raise ValueError(f"beta2 is a number from 0 to below 1, such as 0.999, not {beta2!r}")
+    return round(1 / (1 - beta2), 6)
+
+
+def warmed(total: int, warmup: int, sample: Sample, final: float, shape: str) -> Schedule:
     """Linear warmup to 1, then `shape` to `final` at `total`."""
     if not (is_number(final) and 0 <= final < math.inf):
         raise ValueError(f"final is a ratio of the peak, a number >= 0, not {final!r}")
-    rest = _decay_steps(total, warmup, sample)
+    rest = decay_steps(total, warmup, sample)
     head = total - rest
     if final == 1 and not warmup:
         return Schedule((Ramp(0, total, 1, 1),), sample)
@@ -109,10 +225,10 @@ def _warmed(total: int, warmup: int, sample: Sample, final: float, shape: str) -
     return Schedule(tuple(ramps), sample)
 
 
-def _decay_steps(total: int, warmup: int, sample: Sample) -> int:
+def decay_steps(total: int, warmup: int, sample: Sample) -> int:
     """How many updates follow the warmup, or the one update at the peak that stands in for it (`sample="end"`)."""
-    total = _count("total", total)
-    warmup = _count("warmup", warmup, total)
+    total = count("total", total)
+    warmup = count("warmup", warmup, total)
     if total < 1:
         raise ValueError(f"total is a count of updates >= 1, not {total}")
     if warmup > total:
@@ -120,7 +236,7 @@ def _decay_steps(total: int, warmup: int, sample: Sample) -> int:
     return total - (warmup or (1 if sample == "end" else 0))
 
 
-def _count(name: str, value: Any, total: int = 0) -> int:
+def count(name: str, value: Any, total: int = 0) -> int:
     """Return a count of updates as an int; a share of `total` is refused with the count to write."""
     if not is_number(value):
         raise TypeError(f"{name} is a whole number of updates, not {value!r}")
