@@ -223,10 +223,13 @@ def _train(options: argparse.Namespace) -> None:
 
     # torch is loaded only now, when the request makes sense; a Ctrl-C in the middle of its imports would leave them
     # half done, so it waits
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    posix = hasattr(signal, "pthread_sigmask")
+    if posix:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     from lehr.train.loop import train
 
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    if posix:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     train(config, folder, resume=resume and holds, or_start=options.resume_or_start, dry_run=options.dry_run)
 
 

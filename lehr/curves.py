@@ -215,6 +215,11 @@ def power(a: float, b: float, m: Any, p: float) -> Curve:
     low, high = min(a, b), max(a, b)
     if p < 0:
         _refuse_zero(low)
+    if low and abs(p) < 0.1:  # value**p is nearly 1 everywhere: work with its distance from 1
+        exp, log1p, whole = m.exp, m.log1p, math.expm1(p * math.log(low / high))
+        if b < a:
+            return lambda u: high * exp(log1p(whole * u) / p)
+        return lambda u: high * exp(log1p(whole * (1 - u)) / p)
     ratio, inverse = (low / high) ** p, 1 / p
     if p > 0:  # linear in value**p from the low end: no cancellation near 0
         if b < a:

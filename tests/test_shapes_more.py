@@ -212,3 +212,11 @@ def test_a_bad_shape_is_refused_by_name(shape, message):
 def test_every_shape_of_the_table_is_tested():
     tested = {shape.partition(":")[0] for shape in SHAPES}
     assert set(TABLE) - tested <= {"linear", "poly", "power", "inverse"}
+
+
+@pytest.mark.parametrize("p", ["1e-12", "-1e-12", "1e-9"])
+def test_power_near_0_keeps_its_digits_and_becomes_exponential(p):
+    for ends in ("from 1 to 0.01", "from 0.01 to 1"):
+        near, limit = lehr.parse(f"power:{p} 10 {ends}"), lehr.parse(f"exponential 10 {ends}")
+        for step in range(10):
+            assert near(step) == pytest.approx(limit(step), rel=1e-7)
