@@ -103,13 +103,12 @@ def test_it_survives_pickle_and_deepcopy():
     optimizer = optimizer_with(0.1)
     scheduler = Scheduler(optimizer, lehr.cosine(total=20, warmup=5))
     lrs_used(optimizer, scheduler, 7)
-    expected = lrs_used(optimizer_with(0.1), scheduler, 0)
     for clone in (copy.deepcopy(scheduler), pickle.loads(pickle.dumps(scheduler))):
         assert clone.last_epoch == 7 and clone.optimizer is not optimizer
         clone.optimizer.step()
         clone.step()
         assert clone.get_last_lr() == [0.1 * lehr.cosine(total=20, warmup=5)(8)]
-    assert expected == [] and scheduler.last_epoch == 7
+    assert scheduler.last_epoch == 7, "a copy's steps are its own"
 
 
 def test_it_is_a_child_of_sequential_lr():

@@ -167,12 +167,17 @@ class WarmupCosineScheduler:
         self, optimizer: Optimizer, warmup_steps: int, max_steps: int, max_lr: float, min_lr: float = 0
     ) -> None:
         self.optimizer = optimizer
-        self.settings = {"warmup_steps": warmup_steps, "max_steps": max_steps, "max_lr": max_lr, "min_lr": min_lr}
+        self.settings: dict[str, Any] = {
+            "warmup_steps": warmup_steps,
+            "max_steps": max_steps,
+            "max_lr": max_lr,
+            "min_lr": min_lr,
+        }
         self.steps = 0  # calls of step()
         self._set(0)
 
     def _set(self, step: int) -> float:
-        lr = get_lr(step, **self.settings)  # type: ignore[arg-type]
+        lr = get_lr(step, **self.settings)
         for group in self.optimizer.param_groups:
             _put(group, lr)
         self._last_lr = lr

@@ -30,8 +30,8 @@ def train(
 ) -> None:
     """Train as `config` says, into `folder` (None: a new one, runs/<time>).
 
-    `resume` goes on from the folder's newest whole checkpoint;
-    `or_start` starts over where a run was ended before its first checkpoint.
+    `resume` goes on from the folder's newest whole checkpoint; `or_start` starts over where a run was ended before its
+    first one; `dry_run` writes config.json and says what the run would be.
 
     Raises ValueError or OSError for a request that makes no sense, before anything is trained; RunFailed when the run
     cannot go on; Stopped after SIGINT or SIGTERM.
@@ -50,7 +50,8 @@ def train(
     with closing(Report(folder / "log.txt", parts.config.train.steps)) as report:
         finish.announce(report, parts, folder)
         if dry_run:
-            return report.say("dry run: config.json is written, nothing is trained")
+            report.say("dry run: config.json is written, nothing is trained")
+            return
         start = restore(folder, parts, report) if resume else 0
         with closing(Log(folder / "metrics.jsonl", start)) as log:
             loop(parts, folder, start, log, report)

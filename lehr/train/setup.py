@@ -163,13 +163,8 @@ def write_config(folder: Path, parts: Parts) -> None:
 def check_same(folder: Path, parts: Parts) -> None:
     """Refuse to resume under settings that would change an update. Raises ValueError naming the first."""
     saved, here = configs.read(folder), configs.to_dict(parts.config)
-    for section in (
-        "train",
-        "model",
-        "data",
-        "optimizer",
-        "schedule",
-    ):  # the schedule last: steps may be what changed it
+    # the schedule last: a changed number of steps may be what changed it, and is what was written
+    for section in ("train", "model", "data", "optimizer", "schedule"):
         for key, value in here[section].items():
             name, before = f"{section}.{key}", saved[section][key]
             if value != before and name not in FREE:
