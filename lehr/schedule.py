@@ -142,8 +142,10 @@ class Schedule:
     ramps: tuple[Ramp, ...]
     sample: Sample = "end"
     _rows: tuple[Row, ...] = field(init=False, repr=False, compare=False)  # newest first
+    # the same for Python numbers, in one of these three: plain tuples, which unpack in a third of a named one's time
+    _ends: tuple[tuple[Any, ...], ...] = field(init=False, repr=False, compare=False)  # for sample="end"
+    _starts: tuple[tuple[Any, ...], ...] = field(init=False, repr=False, compare=False)  # for sample="start"
     _origins: tuple[float, ...] = field(init=False, repr=False, compare=False)  # oldest first, when there are many
-    _closed: bool = field(init=False, repr=False, compare=False)
 
     # np.float64(3e-4) * schedule: NumPy leaves the product to us instead of looking for an array in a schedule
     __array_ufunc__ = None
@@ -167,9 +169,16 @@ class Schedule:
             raise ValueError(f"sample is 'end' or 'start', not {self.sample!r}")
         put = object.__setattr__
         put(self, "ramps", ramps)
-        put(self, "_closed", self.sample == "start")
         put(self, "_rows", tuple(_row(r, 0 if self._closed else 1) for r in reversed(ramps)))
-        put(self, "_origins", tuple(r.origin for r in reversed(self._rows)) if len(ramps) > MANY else ())
+        many = len(ramps) > MANY
+        put(self, "_origins", tuple(r.origin for r in reversed(self._rows)) if many else ())
+        put(self, "_ends", () if self._closed or many else tuple(map(_at_end, self._rows)))
+        put(self, "_starts", tuple(map(_at_start, self._rows)) if self._closed and not many else ())
+
+    @property
+    def _closed(self) -> bool:
+        """Whether a ramp is in charge at its own begin already."""
+        return self.sample == "start"
 
     @overload
     def __call__(self, step: float) -> float: ...
@@ -177,40 +186,37 @@ class Schedule:
     def __call__(self, step: Any) -> Any: ...
     def __call__(self, step: Any) -> Any:
         # Two loops and few checks: this is called once an update and a dozen lines by hand are what it is up against.
-        # A negative whole number or NaN lies after no origin and falls through both loops.
-        kind = type(step)
-        if kind is not int:
-            if kind is not float:
-                if not isinstance(step, Real) or kind.__module__ == "numpy":
+        # A negative whole number or NaN lies after no origin and falls through.
+        if type(step) is not int:
+            if type(step) is not float:
+                if not isinstance(step, Real) or type(step).__module__ == "numpy":
                     return on_array(self._rows[::-1], self.ramps[0].start_value, self._closed, step)
                 step = float(step)
             if step < 0:
                 raise _bad_step(step)
-        rows = self._rows if not self._origins else self._row_at(step)
-        if self._closed:
-            for origin, span, a, b, low, high, g, _ in rows:
-                if step >= origin:
-                    u = (step - origin) / span
-                    if 0.0 < u < 1.0:
-                        value = g(u)
-                        return low if value < low else high if value > high else value
-                    return b if u else a
-        else:
-            for origin, span, _, b, low, high, g, _ in rows:
-                if step > origin:
-                    u = (step - origin) / span
-                    if u < 1.0:
-                        value = g(u)
-                        return low if value < low else high if value > high else value
-                    return b
+        for origin, span, b, low, high, g in self._ends:
+            if step > origin:
+                u = (step - origin) / span
+                if u < 1.0:
+                    value = g(u)
+                    return low if value < low else high if value > high else value
+                return b
+        for origin, span, a, b, low, high, g in self._starts:
+            if step >= origin:
+                u = (step - origin) / span
+                if 0.0 < u < 1.0:
+                    value = g(u)
+                    return low if value < low else high if value > high else value
+                return b if u else a
         if not step >= 0:
             raise _bad_step(step)
+        if self._origins and (index := (bisect_right if self._closed else bisect_left)(self._origins, step)):
+            row = self._rows[-index]
+            u = (step - row.origin) / row.span
+            if 0.0 < u < 1.0:
+                return min(max(row.g(u), row.low), row.high)
+            return row.b if u else row.a
         return self.ramps[0].start_value
-
-    def _row_at(self, step: float) -> tuple[Row, ...]:
-        """The row in charge alone, by bisection."""
-        index = (bisect_right if self._closed else bisect_left)(self._origins, step)
-        return self._rows[-index:][:1] if index else ()
 
     def __mul__(self, factor: float) -> "Schedule":
         """Scale every value: `(k * schedule)(step) == k * schedule(step)`."""
@@ -380,6 +386,15 @@ def _row(ramp: Ramp, offset: int) -> Row:
     # where begin + duration rounds down, the span does too: at the ramp's end u is 1 and the value is b itself
     span = min(ramp.duration, ramp.end - offset - origin) or ramp.duration or 1
     return Row(origin, span, a, b, min(a, b), max(a, b), make(math), make)
+
+
+def _at_end(row: Row) -> tuple[Any, ...]:
+    """What the value at the end of an update's span takes; u is never 0 there."""
+    return row.origin, row.span, row.b, row.low, row.high, row.g
+
+
+def _at_start(row: Row) -> tuple[Any, ...]:
+    return row.origin, row.span, row.a, row.b, row.low, row.high, row.g
 
 
 def to_dict(schedule: Schedule) -> dict[str, Any]:
