@@ -15,6 +15,7 @@ from lehr.words import nearest, read_number
 
 PRECISIONS = ("float32", "bfloat16")
 DEVICES = ("cpu", "cuda", "mps")
+ON_NONFINITE = ("stop", "skip", "rollback")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Model:
     num_heads: int = 6
     d_ff: int = 512
     rope_theta: float = 10000.0
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Train:
     eval_batches: int = 16
     checkpoint_every: int = 200
     keep: int = 3
+    on_nonfinite: str = "stop"  # what follows an update whose loss or gradients are not finite, see train.nonfinite
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,9 @@ class Config:
         batch, micro = self.train.batch_size, self.train.micro_batch_size
         self._require("train.micro_batch_size", not micro or batch % micro == 0, f"divides batch_size={batch}")
         self._require("train.precision", self.train.precision in ("", *PRECISIONS), "is float32 or bfloat16")
+        modes = self.train.on_nonfinite in ON_NONFINITE
+        self._require("train.on_nonfinite", modes, f"is one of {', '.join(ON_NONFINITE)}")
+        self._require("model.dropout", 0 <= self.model.dropout < 1, "is in [0, 1)")
         device = self.train.device.partition(":")[0]
         self._require("train.device", device in ("", *DEVICES), f"is one of {', '.join(DEVICES)}")
 
