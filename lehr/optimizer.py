@@ -131,7 +131,11 @@ class AdamW(torch.optim.Optimizer):
             state["step"] = torch.tensor(float(state["step"]), dtype=torch.float32, device="cpu")
 
     def __getstate__(self) -> dict[str, Any]:  # for copy and pickle; torch's forgets attributes of our own
-        own = {"max_grad_norm": self.max_grad_norm, "last_grad_norm": self.last_grad_norm, "_counted": []}
+        own: dict[str, Any] = {
+            "max_grad_norm": self.max_grad_norm,
+            "last_grad_norm": self.last_grad_norm,
+            "_counted": [],
+        }
         return {**super().__getstate__(), **own}
 
     def _state(self, p: Tensor) -> dict[str, Tensor]:
@@ -164,7 +168,9 @@ def _update(
     if skip is not None:
         # 1 and 0 in the places that leave everything as it is, to the bit: m goes towards itself. A NaN or an infinity
         # must be replaced, since 0 times either is NaN.
-        wide = torch.float32 if skip.device.type == "mps" else torch.float64  # as exact as the plain numbers they stand for
+        wide = (
+            torch.float32 if skip.device.type == "mps" else torch.float64
+        )  # as exact as the plain numbers they stand for
         one, zero = (torch.tensor(x, dtype=wide, device=skip.device) for x in (1.0, 0.0))
         kept, keep, lr = (torch.where(skip, still, x) for still, x in ((one, kept), (one, beta2), (zero, lr)))
         towards = [torch.where(skip, mean, grad) for mean, grad in zip(m, grads, strict=True)]

@@ -191,6 +191,14 @@ def read(folder: Path) -> dict[str, Any]:
     return facts
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether a run has begun in the folder. Raises ValueError if it is no folder."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; --out is the run's folder")
+    log = folder / "metrics.jsonl"
+    return (folder / "checkpoints").exists() or (log.exists() and log.stat().st_size > 0)
+
+
 def config_of(facts: Mapping[str, Any]) -> Config:
     """The configuration in a `config.json`: resolved, but the schedule's text as it was given."""
     sections = {f.name: facts[f.name] for f in fields(Config)}

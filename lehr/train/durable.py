@@ -1,15 +1,18 @@
 """Files that are whole or not there, whatever stops the process or the machine: written beside, flushed, renamed."""
 
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the errors of a write that more room would mend
 AT_ONCE = 2**23  # bytes a write: hashing and writing take turns while the data is in the cache
+SMALL = 2**16  # bytes below which parts are copied together
 
 # the names of the safetensors format (https://github.com/huggingface/safetensors#format)
 _DTYPES = {
@@ -26,16 +29,31 @@ def write_file(path: Path, parts: Iterable[Any]) -> dict[str, Any]:
     digest, size = hashlib.sha256(), 0
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        for part in parts:
-            left = memoryview(part).cast("B")
-            digest.update(left)
-            size += len(left)
-            while left:  # a write may take less than it is given
-                left = left[os.write(handle, left[:AT_ONCE]) :]
+        for part in _gathered(parts):
+            digest.update(part)
+            size += len(part)
+            while part:  # a write may take less than it is given
+                part = part[os.write(handle, part) :]
         os.fsync(handle)
     finally:
         os.close(handle)
     return {"size": size, "sha256": digest.hexdigest()}
+
+
+def _gathered(parts: Iterable[Any]) -> Iterator[memoryview]:
+    """The same bytes in pieces of at most AT_ONCE, small parts put together."""
+    small = bytearray()
+    for part in parts:
+        data = memoryview(part).cast("B")
+        if len(small) + len(data) < SMALL:
+            small += data
+            continue
+        if small:
+            yield memoryview(bytes(small))
+            small.clear()
+        yield from (data[start : start + AT_ONCE] for start in range(0, len(data), AT_ONCE))
+    if small:
+        yield memoryview(bytes(small))
 
 
 def as_safetensors(tensors: Mapping[str, torch.Tensor]) -> Iterable[Any]:

@@ -14,8 +14,7 @@ from threading import Lock
 from typing import Any
 
 from lehr.train import BEGAN, RunFailed
-from lehr.train.durable import replace_text
-from lehr.train.writer import FULL
+from lehr.train.durable import FULL, replace_text
 
 Row = dict[str, Any]
 

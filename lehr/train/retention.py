@@ -43,9 +43,11 @@ def kept(steps: list[int], keep: int, losses: Mapping[int, float]) -> set[int]:
     return {*newest, *best}
 
 
-def sweep(checkpoints: Path) -> list[str]:
-    """Remove what a save or a removal that was cut short has left, and return the names."""
-    left = [path for ending in ("tmp", "old") for path in checkpoints.glob(f".step-*.{ending}")]
+def sweep(folder: Path) -> list[str]:
+    """Remove what a process that was killed left half-written in a run's folder; return the checkpoints among it."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+    left = [path for ending in ("tmp", "old") for path in (folder / "checkpoints").glob(f".step-*.{ending}")]
     for path in left:
         shutil.rmtree(path, ignore_errors=True)
     return [path.name for path in left]

@@ -1,6 +1,5 @@
 """Checkpoints written off the training thread: what is waited for is a copy in memory, not the disk."""
 
-import errno
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -9,9 +8,9 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 
 from lehr.train import RunFailed, folders, retention
+from lehr.train.durable import FULL
 from lehr.train.snapshot import Snapshot
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what more room would mend
 RETRY_AFTER = 60.0  # seconds until a save that found no room is tried again, between the regular ones
 
 
@@ -80,6 +79,7 @@ class Writer:
 
     def _write(self, snapshot: Snapshot) -> None:
         step = snapshot.step
+        self._checkpoints.mkdir(exist_ok=True)  # not its parents: a run's folder that has vanished is not made anew
         try:
             folders.write(self._checkpoints, snapshot, self._before)
         except OSError as full:
@@ -115,7 +115,7 @@ def _explain(error: OSError, checkpoints: Path) -> str:
     reason = error.strerror or str(error)
     if not checkpoints.is_dir():
         return (
-            f"the run's folder {checkpoints.parent} has vanished, or its checkpoints have: was it moved, removed or "
-            "unmounted? Put it back and write --resume, or train into another --out"
+            f"the run's folder {checkpoints.parent} has vanished: was it moved, removed or unmounted? "
+            "Put it back and write --resume, or train into another --out"
         )
     return f"{checkpoints} cannot be written ({reason}); mend that and write --resume, or train into another --out"
