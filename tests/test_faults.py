@@ -29,22 +29,6 @@ from lehr.train.folders import all_folders, read, verify
 
 END = 12
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes are forked")
-
-
-@pytest.fixture(scope="session")
-def forks(tmp_path_factory):
-    server = Forks(tmp_path_factory.mktemp("forks"))
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def text(tmp_path_factory):
-    path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text("".join(f"{i}. Tiger Tiger, burning bright, in the forests of the night;\n" for i in range(100)))
-    return path
-
 
 @pytest.fixture(scope="session")
 def whole(forks, text, tmp_path_factory):

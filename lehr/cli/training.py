@@ -66,6 +66,8 @@ def _train(options: argparse.Namespace) -> None:
         raise ValueError(f"{folder} holds a run; write --resume to go on with it, or another --out")
     if options.resume and not holds:
         raise ValueError(f"{folder} holds no run to resume; write --resume-or-start to start one there")
+    if options.on_mismatch and not resume:
+        raise ValueError("--on-mismatch says which plan goes on when a run is resumed; write --resume as well")
     parent = _parent(options, folder if holds else None)
     config = _config(options, folder if holds else parent)
 

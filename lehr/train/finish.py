@@ -6,10 +6,11 @@ from rich.table import Table
 
 from lehr import plot
 from lehr.spec import parse
+from lehr.train import retention
 from lehr.train.config import read
 from lehr.train.durable import replace_text
 from lehr.train.metrics import Row, is_evaluation, read_rows
-from lehr.train.report import Report, count, duration, key_point_table
+from lehr.train.report import Report, count, duration, key_point_table, size
 from lehr.train.sample import sample
 from lehr.train.setup import Parts
 
@@ -33,6 +34,17 @@ def announce(report: Report, parts: Parts, folder: Path) -> None:
         f"{tokens / text:.2g} passes over the text"
     )
     report.say(f"machine  {config.train.device}, {config.train.precision}")
+    at_once = retention.most_at_once(config.train.keep, steps, config.train.checkpoint_every)
+    if at_once:
+        need, free = at_once * parts.checkpoint_bytes, retention.free_bytes(folder)
+        report.say(
+            f"disk     up to {at_once} checkpoints of {size(parts.checkpoint_bytes)} = {size(need)}; {size(free)} free"
+        )
+        if need > free:
+            report.warn(
+                f"{folder} has room for {free // parts.checkpoint_bytes} of the {at_once} checkpoints that the run may "
+                "keep; free some, or write --set train.keep=2"
+            )
     report.say(f"schedule {config.optimizer.lr:g} * ({config.schedule.lr})")
     if parts.schedule.total != steps:
         report.say(f"note     the schedule ends after {parts.schedule.total:,} updates, the run after {steps:,}")

@@ -86,7 +86,8 @@ def train(
             return
         start, shift = (0, 0) if opened is None else resuming.load(parts, opened[1])
         if opened is not None:
-            report.say(resuming.restored(parts, opened[0], start, shift))
+            what = "cooling down from" if branch else "resumed from"
+            report.say(resuming.restored(parts, opened[0], start, shift, what))
         log = stack.enter_context(closing(Log(folder / "metrics.jsonl", start)))
         if branch is not None:  # its own from the beginning: it can be resumed without its parent
             (folder / "checkpoints").mkdir(exist_ok=True)
@@ -259,7 +260,7 @@ def roll_back(
     parts.optimizer.zero_grad(set_to_none=True)
     log.cut(step)
     shift = back.batch + 1 - step
-    report.say(resuming.restored(parts, opened[0], step, shift))
+    report.say(resuming.restored(parts, opened[0], step, shift, "rolled back to"))
     return step, shift
 
 

@@ -131,3 +131,11 @@ def count(number: float) -> str:
         if number >= size:
             return f"{number / size:.3g}{suffix}"
     return write_number(number)
+
+
+def size(number: float) -> str:
+    """Write a number of bytes short, in powers of ten as disks are sold: 22.4 MB."""
+    for unit, suffix in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if number >= unit:
+            return f"{number / unit:.3g} {suffix}"
+    return f"{number:.0f} bytes"

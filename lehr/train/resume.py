@@ -46,12 +46,12 @@ def load(parts: Parts, state: dict[str, Any]) -> tuple[int, int]:
     return state["step"], int(state["data"]["shift"])
 
 
-def restored(parts: Parts, path: Path, step: int, shift: int) -> str:
+def restored(parts: Parts, path: Path, step: int, shift: int, what: str = "resumed from") -> str:
     """What `load` restored, in words."""
     windows = (step + shift) * parts.config.train.batch_size
     lr = parts.config.optimizer.lr * parts.schedule(step)
     return (
-        f"resumed from {path}: weights, optimizer, random states and data position (window {windows:,}) after "
+        f"{what} {path}: weights, optimizer, random states and data position (window {windows:,}) after "
         f"{step:,} updates; next LR {lr:.4g}"
     )
 

@@ -59,3 +59,10 @@ def most_at_once(keep: int, steps: int, every: int) -> int:
         return 0
     written = -(-steps // every)
     return min(written, max(keep, FEWEST) + 2)
+
+
+def free_bytes(folder: Path) -> int:
+    """The room on the disk of a folder that may not be there yet."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -53,6 +53,11 @@ class Parts:
     def tokens_per_step(self) -> int:
         return self.config.train.batch_size * self.config.model.context_length
 
+    @property
+    def checkpoint_bytes(self) -> int:
+        """About what a checkpoint takes on the disk: weights, and the two moments of AdamW, in their own precision."""
+        return 3 * sum(p.numel() * p.element_size() for p in self.model.parameters()) + 40_000
+
     def autocast(self) -> torch.autocast:
         """The context of forward passes: bfloat16 products where the run's precision says so."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.precision == "bfloat16")
