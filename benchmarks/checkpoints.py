@@ -2,13 +2,13 @@
 
     python benchmarks/checkpoints.py [--steps 60] [--every 10]
 
-Trains a model of 10.8M parameters on the CPU with a save every so many updates. Three figures: how long the loop itself is
-held (the copy into memory); how much longer the updates beside a save took than as many undisturbed ones, which a busy
-machine blurs; and the processor time of a save, copy and writing together, as a share of that of an update, which it does
-not.
+Trains a model of 10.8M parameters on the CPU with a save every so many updates. Three figures: how long the loop itself
+is held (the copy into memory); how much longer the updates beside a save took than as many undisturbed ones, which a
+busy machine blurs; and the processor time of a save, copy and writing together, as a share of an update's.
 """
 
 import argparse
+import itertools
 import os
 import platform
 import statistics
@@ -82,8 +82,8 @@ def main() -> None:
             worked = time.process_time() - worked
             times = [row["time"] for row in log.rows]
     # the update after row k runs from time k to time k + 1; a save after update k - 1 lies in it
-    took = [after - before for before, after in zip(times, times[1:], strict=False)]
-    saves = [k for k in range(options.every, options.steps - options.every, options.every)]
+    took = [after - before for before, after in itertools.pairwise(times)]
+    saves = list(range(options.every, options.steps - options.every, options.every))
     half = options.every // 2
     calm = statistics.median(t for k in saves for t in took[k - 1 + half : k - 1 + options.every])
     extra = [sum(took[k - 1 : k - 1 + half]) / calm - half for k in saves]
