@@ -337,10 +337,11 @@ class TransformerLM(nn.Module):
     """A causal language model: int64 ids [batch, seq] -> logits [batch, seq, vocab] for the id that follows each.
 
     The Llama block (Touvron et al. 2023, arXiv 2302.13971). The state dict holds parameters only, each a `.weight` of
-    token_embeddings, layers.N.{ln1, attn.{q,k,v,output}_proj, ln2, ffn.{w1,w2,w3}}, ln_final or lm_head. `dropout`, while
-    training, zeroes that share of the embeddings and of what each branch adds (Srivastava et al. 2014). ValueError: a
-    size below 1, a d_model that does not split into heads of an even size, a theta that is not positive, a dropout
-    outside [0, 1); when called, a sequence longer than context_length. An id outside the vocabulary is torch's own error.
+    token_embeddings, layers.N.{ln1, attn.{q,k,v,output}_proj, ln2, ffn.{w1,w2,w3}}, ln_final or lm_head. `dropout`
+    zeroes, while training, that share of the embeddings and of what each branch adds (Srivastava et al. 2014).
+    ValueError: a size below 1, a d_model that does not split into heads of an even size, a theta that is not positive,
+    a dropout outside [0, 1); when called, a sequence longer than context_length. An id outside the vocabulary is
+    torch's own error.
 
     >>> model = TransformerLM(vocab_size=50, context_length=16, d_model=32, num_layers=2, num_heads=4, d_ff=96)
     >>> ids = torch.randint(50, (2, 9))

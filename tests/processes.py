@@ -37,11 +37,15 @@ class Process:
 
     @property
     def out(self):
-        return Path(f"{self._out}.out").read_text()
+        return self._said("out")
 
     @property
     def err(self):
-        return Path(f"{self._out}.err").read_text()
+        return self._said("err")
+
+    def _said(self, ending):
+        path = Path(f"{self._out}.{ending}")
+        return path.read_text() if path.exists() else ""  # it has just been forked
 
 
 class Forks:

@@ -3,10 +3,10 @@
     python tests/soak.py [--kills 100] [--seed N] [--steps 2000]
 
 Each life ends in one of four ways, drawn at random: SIGKILL after a random time, SIGKILL before a random write, fsync,
-rename, unlink or mkdir, SIGTERM or SIGINT after a random time. Now and then a bit of the newest checkpoint is flipped in
-between, as a bad disk would. At the end weights, optimizer, random states and every log row have to be those of the
-uninterrupted run, bit for bit. Processes are forked from one that has imported torch (tests/forks.py), so a kill costs a
-fraction of a second.
+rename, unlink or mkdir, SIGTERM or SIGINT after a random time. Now and then a bit of the newest checkpoint is flipped
+in between, as a bad disk would. At the end weights, optimizer, random states and every log row have to be those of the
+uninterrupted run, bit for bit. Processes are forked from one that has imported torch (tests/forks.py), so a kill costs
+a fraction of a second.
 """
 
 import argparse
@@ -63,7 +63,8 @@ def soak(forks: Forks, folder: Path, kills: int, seed: int, last: int) -> int:
             process.send(getattr(signal, way))
         status = process.wait(120)
         if status == 0:
-            print(f"the run ended after {kill} kills: give it more --steps", file=sys.stderr)
+            print(f"the run ended in spite of {way}, after {kill} kills: give it more --steps?", file=sys.stderr)
+            print(process.out[-3000:], process.err, file=sys.stderr)
             return 1
         # a signal before the run listens kills it as it kills any process
         expected = {"SIGTERM": (143, -15), "SIGINT": (130,)}.get(way, (-9,))

@@ -87,7 +87,7 @@ def test_fewer_steps_than_are_done_are_refused(forks, copy):
 def test_a_dry_run_of_a_resume_changes_nothing(forks, copy):
     before = (copy / "config.json").read_bytes()
     done = forks.run(*resume(copy, "--steps", END, "--on-mismatch", "new", "--dry-run"))
-    assert done.status == 0 and "nothing is written" in done.out and "cosine 18 to 0.1" in done.out
+    assert done.status == 0 and "config.json is left as it is" in done.out and "cosine 18 to 0.1" in done.out
     assert (copy / "config.json").read_bytes() == before and len(updates(copy)) == HALF
 
 
@@ -147,6 +147,7 @@ def test_a_cooldown_branches_off_into_a_run_of_its_own(forks, stable, tmp_path, 
         (("@16", "--over", "fast"), "--over 'fast': in 'fast to 0': unknown shape 'fast'"),
         (("@16",), "--cooldown-from needs the cooldown's length; write --over 10%"),
         (("@16", "--over", "10%", "--steps", "9"), "takes its plan from the other run; leave out --steps 9"),
+        (("@16", "--over", "10%", "--set", "train.steps=9"), "leave out --set train.steps"),
         (("@last", "--over", "10%"), "'last' is not a step; write --cooldown-from {run}@500, say"),
         (("@16", "--over", "10%", "--set", "train.seed=4"), "train.seed was 0"),
         (("-none", "--over", "10%"), "holds no run"),

@@ -32,14 +32,14 @@ def _add_train(commands: Commands) -> Parser:
     command.add_argument(
         "--on-mismatch",
         choices=("error", "saved", "new", "extend"),
-        help="on --resume under another schedule, peak or number of steps: the saved schedule goes on, or the new one, or "
-        "the saved one goes over into the new (default error: show both)",
+        help="on --resume under another schedule, peak or number of steps: the saved schedule goes on, or the new "
+        "one, or the saved one goes over into the new (default error: show both)",
     )
     command.add_argument(
         "--on-nonfinite",
         choices=("stop", "skip", "rollback"),
-        help="after a loss or gradient that is not finite, which never reaches the weights: end the run (default), pass "
-        "over the batch, or go back to the newest checkpoint and leave the batch out",
+        help="after a loss or gradient that is not finite, which never reaches the weights: end the run (default), "
+        "pass over the batch, or go back to the newest checkpoint and leave the batch out",
     )
     command.add_argument(
         "--cooldown-from",
@@ -97,6 +97,10 @@ def _parent(options: argparse.Namespace, resumed: Path | None) -> Path | None:
     for name, value in given.items():
         if value is not None:
             raise ValueError(f"--cooldown-from takes its plan from the other run; leave out {name} {value}")
+    for text in options.set:
+        name = text.partition("=")[0].strip()
+        if name in ("schedule.lr", "train.steps", "optimizer.lr"):
+            raise ValueError(f"--cooldown-from takes its plan from the other run; leave out --set {name}")
     from lehr.train.config import read
 
     whole, (run, at, _) = options.cooldown_from, options.cooldown_from.rpartition("@")

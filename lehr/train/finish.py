@@ -40,6 +40,8 @@ def announce(report: Report, parts: Parts, folder: Path) -> None:
         report.say(
             f"disk     up to {at_once} checkpoints of {size(parts.checkpoint_bytes)} = {size(need)}; {size(free)} free"
         )
+        if config.train.keep < retention.FEWEST:
+            report.say(f"note     train.keep={config.train.keep} keeps two: one alone could turn out damaged")
         if need > free:
             report.warn(
                 f"{folder} has room for {free // parts.checkpoint_bytes} of the {at_once} checkpoints that the run may "

@@ -78,16 +78,18 @@ def train(
         report.steps = parts.config.train.steps
         finish.announce(report, parts, folder)
         if dry_run and resume:
-            report.say("dry run: nothing is written, nothing is trained")
+            report.say("dry run: config.json is left as it is, nothing is trained")
             return
         setup.write_config(folder, parts, history)
         if dry_run:
             report.say("dry run: config.json is written, nothing is trained")
             return
-        start, shift = (0, 0) if opened is None else resuming.load(parts, opened[1])
+        start, shift = 0, 0
         if opened is not None:
+            start, shift = resuming.load(parts, opened[1])
             what = "cooling down from" if branch else "resumed from"
             report.say(resuming.restored(parts, opened[0], start, shift, what))
+            opened = None  # it holds a second copy of everything
         log = stack.enter_context(closing(Log(folder / "metrics.jsonl", start)))
         if branch is not None:  # its own from the beginning: it can be resumed without its parent
             (folder / "checkpoints").mkdir(exist_ok=True)
@@ -99,11 +101,17 @@ def train(
                 break
             except nonfinite.RollBack as back:
                 start, shift = roll_back(folder, parts, log, report, back, rolled_back)
-        report.say("training complete")
-        for part in (finish.draw_curves, finish.show_sample, finish.show_reached):
-            if asked.stop:
-                raise Stopped(asked.stop)
-            part(report, parts, folder, log.rows)
+        try:
+            log.sync()
+            report.say("training complete")
+            for part in (finish.draw_curves, finish.show_sample, finish.show_reached):
+                if asked.stop:
+                    raise Stopped(asked.stop)
+                part(report, parts, folder, log.rows)
+        except OSError as error:
+            raise RunFailed(
+                f"all updates are done, but {folder} could not be finished: {error}; write --resume"
+            ) from error
 
 
 def _enter(folder: Path, stack: ExitStack) -> None:
@@ -200,8 +208,8 @@ def loop(
             pause = time.perf_counter()
             if evaluates:
                 evaluate(done)
-            # what is asked from here on is done after the next update (a stop in the middle of an evaluation is not: that
-            # evaluation is made up for when the run resumes here)
+            # What is asked from here on is done after the next update. (A stop in the middle of the evaluation is
+            # obeyed here: the evaluation is made up for when the run resumes.)
             stopping, by_signal, asked.save = asked.stop, asked.save, False
             if saves or by_signal or stopping:
                 settle()
@@ -254,8 +262,8 @@ def roll_back(
     rolled_back[step] += 1
     if rolled_back[step] > nonfinite.ROLLBACKS:
         raise RunFailed(
-            f"step {back.step} is not finite, and so it was {nonfinite.ROLLBACKS} times before, on other batches, from the "
-            f"checkpoint of step {step}: try a lower --lr or a longer warmup"
+            f"step {back.step} is not finite, and so it was {nonfinite.ROLLBACKS} times before, on other batches, from "
+            f"the checkpoint of step {step}: try a lower --lr or a longer warmup"
         )
     parts.optimizer.zero_grad(set_to_none=True)
     log.cut(step)
@@ -294,8 +302,13 @@ def take(parts: Parts, step: int, shift: int, log: Log) -> snapshot.Snapshot:
         "schedule": str(parts.schedule),
         "fingerprint": parts.schedule.fingerprint,
         "peak": parts.config.optimizer.lr,
-        # where the data stands follows from these: update s takes the windows from (s + shift) * batch_size on
-        "data": {"seed": parts.config.train.seed, "shift": shift, "text": parts.corpus.fingerprint},
+        # update s takes the batch s + shift, whose windows follow from the seed
+        "data": {
+            "seed": parts.config.train.seed,
+            "shift": shift,
+            "batch": step + shift,
+            "text": parts.corpus.fingerprint,
+        },
         "val_loss": log.losses.get(step),
         "config": configs.to_dict(parts.config),
         "versions": setup.versions(),

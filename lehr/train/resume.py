@@ -63,7 +63,7 @@ def restored(parts: Parts, path: Path, step: int, shift: int, what: str = "resum
 def choose_plan(folder: Path, parts: Parts, step: int, mode: str) -> tuple[Parts, dict[str, Any]]:
     """Compare the plan in `folder`'s config.json with the one asked for; return the parts that go on, and the history.
 
-    `mode` is what `--on-mismatch` says where they differ: `saved` keeps the saved peak and schedule, `new` takes the one
+    `mode` is what `--on-mismatch` says where they differ: `saved` keeps the saved peak and schedule, `new` takes those
     asked for, `extend` goes over from the saved one to the other (`Schedule.extend`) at `step`; the number of steps is
     the one asked for in each. `error` raises ValueError, which shows both. The history is what config.json keeps.
     """
@@ -90,9 +90,10 @@ def choose_plan(folder: Path, parts: Parts, step: int, mode: str) -> tuple[Parts
     if mode == "error":
         first = changed[0]
         raise ValueError(
-            f"{first} was {saved[first]!r} in {folder} and is {here[first]!r} now, another plan: saved is {saved_peak:g} * "
-            f"({before}), LR {saved_peak * before(step):.4g} at step {step:,}; asked for is {peak:g} * ({parts.schedule}), "
-            f"LR {peak * parts.schedule(step):.4g}; write --on-mismatch saved, new or extend to say which goes on"
+            f"{first} was {saved[first]!r} in {folder} and is {here[first]!r} now, another plan: saved is "
+            f"{saved_peak:g} * ({before}), LR {saved_peak * before(step):.4g} at step {step:,}; asked for is "
+            f"{peak:g} * ({parts.schedule}), LR {peak * parts.schedule(step):.4g}; "
+            "write --on-mismatch saved, new or extend to say which goes on"
         )
     if mode == "saved":
         peak, chosen = saved_peak, before
@@ -123,7 +124,7 @@ def with_plan(parts: Parts, peak: float, schedule: Schedule, steps: int) -> Part
 
 @dataclass(frozen=True)
 class Branch:
-    """A cooldown from a checkpoint of the run in `run`: that of `at` updates, or the newest for None; `over` is text."""
+    """A cooldown from a checkpoint of another run: that after `at` updates, None for the newest; `over` is text."""
 
     run: Path
     at: int | None

@@ -14,8 +14,8 @@ from torch import nn
 class Snapshot:
     """Copies on the CPU, contiguous: three times the parameters' memory under AdamW, for as long as it is written.
 
-    `optimizer` is its state's tensors under "index.key"; `state` is plain data: step, the rest of the optimizer, and the
-    facts of the run; `random` the generators of this process, see `random_states`.
+    `optimizer` is its state's tensors under "index.key"; `state` is plain data: step, the rest of the optimizer, and
+    the facts of the run; `random` the generators of this process, see `random_states`.
     """
 
     step: int

@@ -100,8 +100,8 @@ class Writer:
                 there = [number for number, _ in folders.all_folders(self._checkpoints) if number <= step]
                 newest = f"the newest is that of step {there[-1]:,}" if there else "there is none yet"
                 self._news.put(
-                    f"the checkpoint of step {step:,} could not be written ({os.strerror(error.errno or 0)}): free some "
-                    f"room in {self._checkpoints}; {newest}, training goes on, and the next save tries again"
+                    f"the checkpoint of step {step:,} could not be written ({os.strerror(error.errno or 0)}): free "
+                    f"some room in {self._checkpoints}; {newest}, training goes on, and the next save tries again"
                 )
                 return
         if self._missed:
