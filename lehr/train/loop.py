@@ -108,6 +108,8 @@ def train(
                 if asked.stop:
                     raise Stopped(asked.stop)
                 part(report, parts, folder, log.rows)
+        except BrokenPipeError:
+            raise  # the reader of our output has seen enough; that is no fault of the folder's
         except OSError as error:
             raise RunFailed(
                 f"all updates are done, but {folder} could not be finished: {error}; write --resume"
