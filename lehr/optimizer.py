@@ -88,10 +88,12 @@ class AdamW(torch.optim.Optimizer):
                 return loss
             skip = None
         self._counted = []
-        divisor = None  # of all gradients: 1 or norm / maximum, decided on the device
+        divisor: Tensor | None = None  # of all gradients: 1 or norm / maximum, decided on the device
         if self.max_grad_norm is not None:
             norm = self.last_grad_norm = _global_norm(grads)
             divisor = torch.where(norm <= self.max_grad_norm, 1.0, (norm + 1e-6) / self.max_grad_norm)
+            if norm.device.type == "cpu" and divisor == 1:  # asking costs nothing there, and spares a pass over .grad
+                divisor = None
 
         for group, params in groups:
             for device in {p.device for p in params}:
@@ -167,11 +169,9 @@ def _update(
     kept, keep, towards = 1 - lr * weight_decay, beta2, grads
     if skip is not None:
         # 1 and 0 in the places that leave everything as it is, to the bit: m goes towards itself. A NaN or an infinity
-        # must be replaced, since 0 times either is NaN.
-        wide = (
-            torch.float32 if skip.device.type == "mps" else torch.float64
-        )  # as exact as the plain numbers they stand for
-        one, zero = (torch.tensor(x, dtype=wide, device=skip.device) for x in (1.0, 0.0))
+        # must be replaced, since 0 times either is NaN. In float64 where there is one, as exact as the plain numbers.
+        wide = torch.float32 if skip.device.type == "mps" else torch.float64
+        one, zero = (make((), dtype=wide, device=skip.device) for make in (torch.ones, torch.zeros))
         kept, keep, lr = (torch.where(skip, still, x) for still, x in ((one, kept), (one, beta2), (zero, lr)))
         towards = [torch.where(skip, mean, grad) for mean, grad in zip(m, grads, strict=True)]
         grads = [grad.masked_fill(skip, 0.0) for grad in grads]
