@@ -49,16 +49,15 @@ def main() -> None:
     take, save = trainer.take, Writer.save
 
     def timed_take(*args):
-        began, worked = time.perf_counter(), time.thread_time()
+        worked = time.thread_time()
         snapshot = take(*args)
-        held.append(time.perf_counter() - began)
         work.append(time.thread_time() - worked)
         return snapshot
 
-    def timed_save(self, snapshot):
+    def timed_save(self, snapshot_of):
         began = time.perf_counter()
-        save(self, snapshot)
-        held[-1] += time.perf_counter() - began  # waiting for the one before included
+        save(self, snapshot_of)
+        held.append(time.perf_counter() - began)  # waiting for the one before included
 
     trainer.take, Writer.save = timed_take, timed_save
     written: list[float] = []

@@ -95,6 +95,7 @@ def _parent(options: argparse.Namespace, resumed: Path | None) -> Path | None:
     if options.over is None:
         raise ValueError("--cooldown-from needs the cooldown's length; write --over 10%, say")
     given = {"--schedule": options.schedule, "--lr": options.lr, "--steps": options.steps, "RUN.toml": options.config}
+    given["--preset"] = options.preset
     for name, value in given.items():
         if value is not None:
             raise ValueError(f"--cooldown-from takes its plan from the other run; leave out {name} {value}")

@@ -62,7 +62,7 @@ def as_safetensors(tensors: Mapping[str, torch.Tensor]) -> Iterable[Any]:
     `safetensors.torch.save` would hold a second copy of them all, and `save_file` says neither the sum of what it
     wrote nor where the disk ran full. Raises ValueError for a dtype that the format lacks.
     """
-    # wide dtypes first, as the reference writer has it, so that every tensor is aligned
+    # wide dtypes first, so that every tensor is aligned
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     header, end = {}, 0
     for name in names:

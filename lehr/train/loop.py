@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def loop(
             if start:
                 writer.saved = start
             else:
-                writer.save(take(parts, start, shift, log))
+                writer.save(partial(take, parts, start, shift, log))
                 writer.wait()
             stop(report, writer, asked.stop, start)
         logged_at, logged = time.perf_counter(), start
@@ -215,7 +216,7 @@ def loop(
             stopping, by_signal, asked.save = asked.stop, asked.save, False
             if saves or by_signal or stopping:
                 settle()
-                writer.save(take(parts, done, shift, log))
+                writer.save(partial(take, parts, done, shift, log))
                 if by_signal or stopping or last:
                     writer.wait()
                 if by_signal and writer.saved == done:

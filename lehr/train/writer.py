@@ -33,9 +33,10 @@ class Writer:
         self._missed = 0.0  # when a save found no room last, 0 once one succeeded
         self._thread: Thread | None = None
 
-    def save(self, snapshot: Snapshot) -> None:
-        """Hand over a snapshot. Waits for the one before, so that there is never more than one in memory."""
+    def save(self, take: Callable[[], Snapshot]) -> None:
+        """Take a snapshot and begin to write it. Waits for the one before: there is never more than one in memory."""
         self.wait()
+        snapshot = take()
         # a daemon: a second Ctrl-C must not wait for the disk, and what is half-written is not visible
         self._thread = Thread(target=self._run, args=(snapshot,), name="checkpoint", daemon=True)
         self._thread.start()
