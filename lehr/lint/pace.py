@@ -5,6 +5,7 @@ from math import ceil, floor
 
 from lehr.lint.run import ROUNDING, Finding, Run, Severity, count
 from lehr.lint.stretches import Stretch, first_where
+from lehr.schedule import Schedule
 
 
 def endless_warmup(run: Run) -> Iterator[Finding]:
@@ -69,13 +70,13 @@ def _falls(run: Run) -> Iterator[list[Stretch]]:
 def _crossing(fall: Sequence[Stretch], value: float) -> float:
     """The time at which a fall goes below the value, to a share of 2**-40 of its stretch."""
     part = next(part for part in fall if part.stop < value)
-    ramp, pieces = part.ramp, 2**40
-    assert ramp is not None  # what falls is a ramp
+    assert part.ramp is not None  # what falls is a ramp
+    curve, pieces = Schedule((part.ramp,), sample="start"), 2**40  # by time, not by update
 
     def time(piece: int) -> float:
         return part.begin + (part.end - part.begin) * (piece / pieces)
 
-    return time(first_where(0, pieces, lambda piece: ramp.at(time(piece)) < value))
+    return time(first_where(0, pieces, lambda piece: curve(time(piece)) < value))
 
 
 def _has_no_end(shape: str) -> bool:
