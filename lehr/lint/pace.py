@@ -29,8 +29,9 @@ def warmup(run: Run) -> Iterator[Finding]:
     if run.warmup >= need:
         return
     message = f"the warmup takes {count(run.warmup)} updates, and 2/(1-beta2) with beta2={run.beta2:g} is {need:,}"
-    fits = need <= run.total / 10
-    instead = f"write 'linear {need} to 1'" + ("" if fits else ", or take a smaller beta2 (0.95 asks for 40)")
+    instead = f"write 'linear {need} to 1'"
+    if need > run.total / 10:  # it would be a long warmup
+        instead += ", or take a smaller beta2 (0.95 asks for 40)" if need > 40 else ", or let the run last longer"
     severity: Severity = "info" if run.warmup >= need / 2 else "warning"
     yield Finding("short-warmup", severity, 0, message, instead)
 
@@ -43,7 +44,7 @@ def low_decay(run: Run) -> Iterator[Finding]:
             continue
         crossed = _crossing(fall, top / 10 * (1 - ROUNDING))
         share = (end - crossed) / (end - begin)
-        if share > 0.5 + ROUNDING:
+        if share > 0.5 + ROUNDING and crossed < run.total:
             message = f"the decay runs below a tenth of its start for {100 * share:.3g} % of its {count(end - begin)}"
             severity: Severity = "warning"
             instead = "write 'cosine' or 'linear', which run there for 20 % and 10 %, or end higher"
