@@ -88,6 +88,8 @@ def terminal(schedules: Mapping[str, Schedule], total: int | None = None, column
 
 def _tick(value: float, chars: int, delta: float, left: bool = False) -> str:
     text = f"{value:.0f}" if delta >= 10 else f"{value:.3g}"
+    if len(text) >= chars:  # it would push the ones beside it away
+        text = f"{value:.3g}"
     return text.ljust(chars) if left else text.rjust(chars)
 
 

@@ -13,6 +13,7 @@ import argparse
 import textwrap
 from collections import Counter
 from dataclasses import asdict
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,7 +114,7 @@ def _check(options: argparse.Namespace) -> int:
 
     it = subject(options.what, options)
     findings = check(it.schedule, it.total, it.beta2, it.lr)
-    updates = it.total or max(1, -int(-it.schedule.total // 1))
+    updates = it.total or max(1, ceil(it.schedule.total))
     passed = all(finding.severity == "info" for finding in findings)
     if options.json:
         rows = [asdict(finding) for finding in findings]

@@ -41,9 +41,9 @@ def floor_unreached(run: Run) -> Iterator[Finding]:
 def upside_down(run: Run) -> Iterator[Finding]:
     """The last ramp goes up where a decay was to be expected: its floor is above its start."""
     parts = run.stretches
-    index = len(parts) - 2  # the last but the held end value
-    ramp, part = run.schedule.ramps[-1], parts[max(index, 0)]
-    if not (part.rises and part.start > 0 and part.used) or run.fell_before(index):
+    index = max(0, len(parts) - 2)  # the last but the held end value
+    part, ramp = parts[index], parts[index].ramp
+    if ramp is None or not (part.rises and part.start > 0 and part.used) or run.fell_before(index):
         return
     if ramp.shape.startswith("exponential") or (index == 0 and ramp.shape == "linear"):
         return  # a learning-rate range test, or a warmup alone
