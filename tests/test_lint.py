@@ -215,6 +215,17 @@ def test_a_factor_as_the_peak_learning_rate():
     [
         ("hold 30, hold 30 from 0.1, hold 30 from 0.01", {"jump": "info"}),
         ("hold 10 from 0.1, hold 90 from 1", {"jump": "info"}),  # a constant warmup
+        ("hold 10 from 0.1, cosine 90 from 1 to 0.1", {"jump": "info", "peak-unused": "info"}),
+        ("linear 10 to 0.1 from 0, cosine 90 from 1 to 0.1", {"jump": "warning", "peak-unused": "info"}),
+        ("approach:40 800 from 0 to 1", {"long-warmup": "info"}),
+        (
+            "linear 3 to 1, cosine 47 to 0, linear 3 to 1, cosine 47 to 0.1, sampled at start",
+            {"zero-update": "info", "rises-after-peak": "info", "floor-unreached": "info"},
+        ),
+        (
+            "cosine 14 from 0.04 to 1, cosine 14 to 0.04, cosine 22 to 4e-6",  # one-cycle in three phases
+            {"long-warmup": "info", "looks-like-lr": "info"},
+        ),
         ("hold 30, hold 30 from 0.1, hold 30 from 1", {"jump": "warning"}),
         ("cosine 100 from 1 to 0.1, cosine 100 from 1 to 0.1", {"jump": "info", "peak-unused": "info"}),
         (
@@ -254,9 +265,19 @@ def test_a_step_is_that_of_the_first_update_concerned():
 def test_a_run_of_another_length_is_told_from_one_update_of_convention():
     cosine = lehr.cosine(1000, 50)
     assert [found(cosine, total=total) for total in (999, 1000, 1001)] == [{"floor-unreached": "info"}, {}, {}]
-    assert bad(cosine, total=998) == {"longer-than-run"} and bad(cosine, total=1002) == {"shorter-than-run"}
+    assert bad(cosine, total=900) == {"longer-than-run"} and found(cosine, total=998) == {"longer-than-run": "info"}
+    assert bad(cosine, total=1002) == {"shorter-than-run"}
     assert found(lehr.constant(1000, 50), total=5000) == {"shorter-than-run": "info"}
     assert found(parse("linear 50 to 1, hold 1000"), total=600) == {"longer-than-run": "info"}
+    assert found(lehr.noam(1000, 50), total=600) == {"longer-than-run": "info"}
+    assert found(parse("hold 30, hold 30 from 0.1, hold 0 from 0.01"), total=90) == {
+        "jump": "info",
+        "shorter-than-run": "info",
+    }
+    # an approach is there long before it ends
+    assert found(parse("approach:40 800 from 0 to 1"), total=1000) == {"shorter-than-run": "info"}
+    assert found(parse("approach:40 800 from 0 to 1"), total=700) == {"long-warmup": "info", "longer-than-run": "info"}
+    assert bad(parse("approach:40 800 from 0 to 1"), total=90) == {"warmup-longer-than-run"}
 
 
 def test_beta2_asks_for_a_warmup():

@@ -11,20 +11,24 @@ from lehr.lint.stretches import first_where
 def zeros(run: Run) -> Iterator[Finding]:
     """Updates at LR 0, up to the schedule's end. What is held after it is told by `ends.length`."""
     end = max(1, ceil(run.schedule.total))
-    spans = _zero_spans(run, min(run.total, end) - 1)
+    spans = _zero_spans(run)
     if run.peak == 0 or spans == [(0, run.total - 1)]:
         message = "every update is at LR 0: nothing is trained"
         yield Finding("zero-update", "error", 0, message, "write a value above 0, such as 'hold 1000 from 1'")
         return
+    spans = [(first, min(last, end - 1)) for first, last in spans if first < end]
     closed = run.schedule.sample == "start"
-    first = [span for span in spans if closed and span == (0, 0) and run.used[0].rises]
+    # sampled at the start, the one update from which a warmup sets out
+    firsts = {part.first for part in run.used if part.rises and closed}
+    rises = [span for span in spans if span[0] == span[1] and span[0] in firsts]
     # sampled at the end, the one update that stands on the floor of a decay
     lasts = {part.last for part in run.used if part.falls and not closed}
     falls = [span for span in spans if span[0] == span[1] and span[0] in lasts]
-    others = [span for span in spans if span not in first and span not in falls]
-    if first:
-        message = "update 0 is at LR 0 and changes no weight: the warmup is sampled at its start"
-        yield Finding("zero-update", "info", 0, message, "leave out 'sampled at start' to begin at 1/W of the peak")
+    others = [span for span in spans if span not in rises and span not in falls]
+    if rises:
+        message = f"{_updates(rises)} is at LR 0 and changes no weight: the warmup is sampled at its start"
+        instead = "leave out 'sampled at start' to begin at 1/W of the peak"
+        yield Finding("zero-update", "info", rises[0][0], message, instead)
     if falls and not (run.total > end and falls[-1][1] == end - 1):  # a whole tail at 0 is told once
         message = f"{_updates(falls)} stands on the decay's end, LR 0, and changes no weight"
         yield Finding("zero-update", "info", falls[0][0], message, "to use it end a little above 0, such as 'to 0.01'")
@@ -34,12 +38,12 @@ def zeros(run: Run) -> Iterator[Finding]:
         yield Finding("zero-update", "warning", others[0][0], message, instead)
 
 
-def _zero_spans(run: Run, last: int) -> list[tuple[int, int]]:
-    """First and last update of each unbroken row of updates at 0, up to update `last`."""
+def _zero_spans(run: Run) -> list[tuple[int, int]]:
+    """First and last update of each unbroken row of updates at 0."""
     spans: list[tuple[int, int]] = []
     for part in run.used:
-        low, high = part.first, min(part.last, last)
-        if high < low or min(part.start, part.stop) > 0:
+        low, high = part.first, part.last
+        if min(part.start, part.stop) > 0:
             continue
         if part.rises:
             high = first_where(low, high, lambda step: run.schedule(step) > 0) - 1
@@ -88,6 +92,8 @@ def _purpose(run: Run, index: int) -> str:
     up, fell, falls = after.start > before.stop, run.fell_before(index), run.falls_from(index)
     if before.level and after.level and (falls or not (up and fell)):
         return "a stair"
+    if before.level and up and not fell and not after.rises:
+        return "a stair"  # a constant warmup
     # a cycle that was whole gives way to one that falls in its turn; down, it does so by a new warmup
     whole = before.level or (before.falls and not before.cut)
     if whole and fell and falls and after.rises is not up:

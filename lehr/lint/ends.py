@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from math import ceil, floor
 
-from lehr.lint.run import ROUNDING, SMALL, Finding, Run, count
+from lehr.lint.run import ROUNDING, SMALL, Finding, Run, Severity, count
+from lehr.lint.stretches import has_no_end
 from lehr.words import write_number
 
 
@@ -59,12 +60,13 @@ def upside_down(run: Run) -> Iterator[Finding]:
 
 def phases(run: Run) -> Iterator[Finding]:
     """Ramps that no update uses: begun after the run (warning), or shorter than an update (info)."""
-    idle = [part for part in run.stretches if not (part.used or part.level)]
-    late = [part for part in idle if part.begin >= run.total]
-    short = [part for part in idle if part.begin < run.total]
+    idle = [index for index, part in enumerate(run.stretches) if not (part.used or part.level)]
+    late = [index for index in idle if run.stretches[index].begin >= run.total]
+    short = [run.stretches[index] for index in idle if run.stretches[index].begin < run.total]
     if late:
-        phase = "cooldown" if late[0].falls else "rise"
-        message = f"the {phase} '{late[0].ramp}' begins after {count(late[0].begin)} updates, the run ends before it"
+        part, before = run.stretches[late[0]], run.stretches[late[0] - 1]
+        phase = "rise" if part.rises else "cooldown" if before.level else "decay"
+        message = f"the {phase} '{part.ramp}' begins after {count(part.begin)} updates, the run ends before it"
         instead = "size the phases by the run, with 'rest' and shares such as '20%', or let the run last longer"
         yield Finding("phase-unentered", "warning", run.total - 1, message, instead)
     if short:
@@ -80,22 +82,33 @@ def length(run: Run) -> Iterator[Finding]:
     says = f"the schedule ends after {count(own)} updates, the run after {total:,}"
     if total > own + 1:
         step = ceil(own)
-        if held >= run.peak * (1 - ROUNDING):
-            message = f"{says}: the peak is held to the end"
+        if held >= run.peak * (1 - ROUNDING) or run.stretches[-2:][0].level:
+            message = f"{says}: its last level, {held:.4g}, is held to the end"
             yield Finding("shorter-than-run", "info", step, message, "right as it is; to say it write 'hold rest'")
             return
         message = f"{says}: the last {total - step:,} have {held:.4g}{'' if held else ' and change no weight'}"
-        rest = "hold rest" if ramp.start_value == held else f"{ramp.shape} rest to {write_number(held)}"
+        rest = f"{ramp.shape} rest to {write_number(held)}"
         instead = f"write 'rest' for its last duration ('{rest}') and give the run's length, or a shorter run"
         yield Finding("shorter-than-run", "warning", step, message, instead)
     elif own > total + 1:
-        here = run.schedule(total - 1)
-        beyond = [part for part in run.stretches if part.end > total]
-        if all(part.level and abs(part.start - here) <= ROUNDING * run.peak for part in beyond):
-            instead = "right as it is if the cooldown is decided later"
-            yield Finding("longer-than-run", "info", total - 1, f"{says}, at a level LR", instead)
-            return
-        end = "the floor " if held < here else ""
-        message = f"{says}: it stops at {here:.4g} and never reaches {end}{held:.4g}"
-        instead = f"write durations for {total:,} updates, or 'rest' and shares such as '20%'"
-        yield Finding("longer-than-run", "warning", total - 1, message, instead)
+        yield _cut_off(run, says)
+
+
+def _cut_off(run: Run, says: str) -> Finding:
+    """What a run misses that stops before its schedule does."""
+    held, here = run.schedule.ramps[-1].end_value, run.schedule(run.total - 1)
+    beyond = [part for part in run.stretches if part.end > run.total]
+    values = [part.stop for part in beyond] + [part.start for part in beyond if part.begin >= run.total]
+    missed = max(abs(value - here) for value in values)
+    message = f"{says}: it stops at {here:.4g}"
+    severity: Severity = "info"
+    if missed <= ROUNDING * run.peak:
+        message, instead = f"{says}, at a level LR", "right as it is if the cooldown is decided later"
+    elif all(part.level or has_no_end(part) for part in beyond):
+        instead = "right as it is for a curve without an end"
+    elif missed < SMALL * run.peak:
+        instead = "what is missing is less than 1 % of the peak; to end exactly write durations for the run's length"
+    else:
+        message += f" and never reaches {'the floor ' if held < here else ''}{held:.4g}"
+        severity, instead = "warning", f"write durations for {run.total:,} updates, or 'rest' and shares such as '20%'"
+    return Finding("longer-than-run", severity, run.total - 1, message, instead)

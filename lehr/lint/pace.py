@@ -1,11 +1,10 @@
 """Rules about pace: how long the warmup lasts, and how low the decay runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import ceil, floor
 
 from lehr.lint.run import ROUNDING, Finding, Run, Severity, count
-from lehr.lint.stretches import Stretch, first_where
-from lehr.schedule import Schedule
+from lehr.lint.stretches import has_no_end
 
 
 def endless_warmup(run: Run) -> Iterator[Finding]:
@@ -37,49 +36,21 @@ def warmup(run: Run) -> Iterator[Finding]:
 
 
 def low_decay(run: Run) -> Iterator[Finding]:
-    """A fall that spends more than half of its time below a tenth of where it began."""
-    for fall in _falls(run):
-        top, begin, end = fall[0].start, fall[0].begin, fall[-1].end
-        if fall[-1].stop >= top / 10 * (1 - ROUNDING):
+    """A falling ramp that spends more than half of its time below a tenth of where it began."""
+    for part in run.used:
+        if not part.falls or part.stop >= part.start / 10 * (1 - ROUNDING):
             continue
-        crossed = _crossing(fall, top / 10 * (1 - ROUNDING))
-        share = (end - crossed) / (end - begin)
+        crossed = part.crossing(part.start / 10 * (1 - ROUNDING))
+        length = part.end - part.begin
+        share = (part.end - crossed) / length
         if share > 0.5 + ROUNDING and crossed < run.total:
-            message = f"the decay runs below a tenth of its start for {100 * share:.3g} % of its {count(end - begin)}"
+            message = (
+                f"the decay runs below a tenth of its start for {100 * share:.3g} % of its {count(length)} updates"
+            )
             severity: Severity = "warning"
             instead = "write 'cosine' or 'linear', which run there for 20 % and 10 %, or end higher"
-            if all(part.ramp and _has_no_end(part.ramp.shape) for part in fall):
+            if has_no_end(part):
                 severity = "info"
                 instead = "right as it is for a curve without an end; a longer warmup, its timescale, keeps it higher"
-            yield Finding("low-decay", severity, floor(crossed), f"{message} updates", instead)
+            yield Finding("low-decay", severity, floor(crossed), message, instead)
             return
-
-
-def _falls(run: Run) -> Iterator[list[Stretch]]:
-    """Each unbroken row of falling stretches that the run uses."""
-    row: list[Stretch] = []
-    for part in run.used:
-        if row and not (part.falls and part.start == row[-1].stop):
-            yield row
-            row = []
-        if part.falls:
-            row.append(part)
-    if row:
-        yield row
-
-
-def _crossing(fall: Sequence[Stretch], value: float) -> float:
-    """The time at which a fall goes below the value, to a share of 2**-40 of its stretch."""
-    part = next(part for part in fall if part.stop < value)
-    assert part.ramp is not None  # what falls is a ramp
-    curve, pieces = Schedule((part.ramp,), sample="start"), 2**40  # by time, not by update
-
-    def time(piece: int) -> float:
-        return part.begin + (part.end - part.begin) * (piece / pieces)
-
-    return time(first_where(0, pieces, lambda piece: curve(time(piece)) < value))
-
-
-def _has_no_end(shape: str) -> bool:
-    """Whether a shape is a power of time that falls for ever: 1/t, 1/sqrt(t) and their like."""
-    return shape in ("inverse", "inverse_sqrt") or shape.startswith("power:-")

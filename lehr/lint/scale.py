@@ -16,7 +16,7 @@ def scale(run: Run) -> Iterator[Finding]:
         yield from _small_peak(peak, lr)
     elif lr is not None and peak < 1 - SMALL:
         message = f"the greatest value is {peak:.4g}: the peak lr={lr:g} is never used, only {lr * peak:.4g}"
-        severity: Severity = "info" if run.warmup == run.schedule.total else "warning"  # still on its way up to 1
+        severity: Severity = "info" if run.stretches[-2:][0].rises else "warning"  # still on its way up to 1
         yield Finding("peak-unused", severity, 0, message, f"write multipliers up to 1, with lr={lr * peak:.4g}")
     elif 0 < floor < 1e-3 * peak:
         last = min(run.total, max(1, ceil(run.schedule.total))) - 1

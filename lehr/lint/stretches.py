@@ -9,6 +9,8 @@ from math import ceil, floor, inf
 
 from lehr.schedule import Ramp, Schedule
 
+ALMOST = 0.99
+
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
@@ -48,6 +50,16 @@ class Stretch:
         """Whether the next ramp takes over before this one has reached its end value."""
         return self.ramp is not None and self.stop != self.ramp.end_value
 
+    def crossing(self, value: float) -> float:
+        """The time at which a rise first is at the value, or a fall below it, to a share of 2**-40 of its length."""
+        assert self.ramp is not None and not self.level
+        curve, pieces, up = Schedule((self.ramp,), sample="start"), 2**40, self.rises  # by time, not by update
+
+        def time(piece: int) -> float:
+            return self.begin + (self.end - self.begin) * (piece / pieces)
+
+        return time(first_where(0, pieces, lambda piece: (curve(time(piece)) < value) is not up))
+
 
 def stretches(schedule: Schedule, total: int) -> list[Stretch]:
     """The stretches of a schedule in order, with the updates of a run of `total` that fall in each.
@@ -85,6 +97,8 @@ def stretches(schedule: Schedule, total: int) -> list[Stretch]:
 def warmup_end(parts: Sequence[Stretch]) -> float:
     """The time at which the curve first stands on the height from which it goes down, or stays; 0 if it does at once.
 
+    An exponential approach, which never quite gets there, is there at 99 %.
+
     >>> warmup_end(stretches(Schedule((Ramp(0, 2, 0, 1), Ramp(2, 8, 1, 0, "cosine"))), total=20))
     2
     """
@@ -96,7 +110,14 @@ def warmup_end(parts: Sequence[Stretch]) -> float:
             reached, top = part.begin, part.start
         if part.rises:
             reached, top = part.end, part.stop
+            if part.ramp and part.ramp.shape.startswith("approach"):  # it is there long before it ends
+                reached = ceil(part.crossing(ALMOST * top))
     return reached
+
+
+def has_no_end(part: Stretch) -> bool:
+    """Whether a stretch follows a power of time that falls for ever: 1/t, 1/sqrt(t) and their like."""
+    return part.falls and part.ramp is not None and part.ramp.shape.startswith(("inverse", "power:-"))
 
 
 def first_where(low: int, high: int, holds: Callable[[int], bool]) -> int:
