@@ -111,6 +111,11 @@ def test_a_runs_folder_is_shown_checked_and_drawn(tmp_path):
     assert done.returncode == 1 and "shorter-than-run" in done.stdout and "beta2=0.95" in done.stdout
     done = lehr_command("plot", "run", "--log", "--out", "run.png", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "run.png\n")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "config.json").write_text('{"model_type": "llama"}')
+    for command in ("show", "check", "plot"):
+        done = lehr_command(command, "foreign", cwd=tmp_path)
+        assert done.stderr == "lehr: foreign holds no run: its config.json is not one of lehr train\n"
     for words in (["show", "run", "--lr", "1"], ["plot", "run", "--total", "5"], ["check", "run", "--beta2", "0.9"]):
         done = lehr_command(*words, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, "") and f"leave out {words[2]}\n" in done.stderr

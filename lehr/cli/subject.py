@@ -38,12 +38,11 @@ def subject(word: str, options: argparse.Namespace) -> Subject:
 
     Raises ValueError for a folder that holds no run, and for an option that a run answers itself.
     """
-    if not is_run(word):
-        from lehr.spec import parse
+    from lehr.spec import parse
 
+    if not is_run(word):
         beta2 = getattr(options, "beta2", None)
         return Subject(word, parse(word, clock(options)), options.total, options.lr, beta2)
-    from lehr.spec import parse
     from lehr.train.config import read
 
     folder = Path(word)
@@ -52,8 +51,11 @@ def subject(word: str, options: argparse.Namespace) -> Subject:
         if getattr(options, name, None) is not None:
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{word} is a run, whose config.json has its own; leave out {option}")
-    optimizer, steps = facts["optimizer"], facts["train"]["steps"]
-    return Subject(word, parse(facts["schedule"]["lr"]), steps, optimizer["lr"], optimizer["betas"][1], folder)
+    try:
+        optimizer, steps, text = facts["optimizer"], facts["train"]["steps"], facts["schedule"]["lr"]
+        return Subject(word, parse(text), steps, optimizer["lr"], optimizer["betas"][1], folder)
+    except (KeyError, TypeError, IndexError):
+        raise ValueError(f"{word} holds no run: its config.json is not one of lehr train") from None
 
 
 def is_run(word: str) -> bool:
@@ -65,4 +67,4 @@ def is_run(word: str) -> bool:
 
 def print_json(data: Any) -> None:
     """Print an object as JSON that can be read."""
-    print(json.dumps(data, indent=2))
+    print(json.dumps(data, indent=2, default=str))

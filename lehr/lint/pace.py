@@ -16,7 +16,7 @@ def endless_warmup(run: Run) -> Iterator[Finding]:
 
 
 def warmup(run: Run) -> Iterator[Finding]:
-    """Longer than 10 % of the run; shorter than Adam's second moment takes to settle."""
+    """Longer than 10 % of the run; shorter than the 2/(1-beta2) of Ma & Yarats 2019 (arXiv 1910.04209)."""
     if run.warmup > run.total / 10:
         share = 100 * run.warmup / run.total
         message = f"the warmup takes {count(run.warmup)} of {run.total:,} updates, {share:.3g} %"
