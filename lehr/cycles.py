@@ -6,9 +6,11 @@ As in `lehr.recipes`: peak 1, whole updates, warmup included in `total`, and by 
 from collections.abc import Sequence
 from itertools import pairwise
 
-from lehr.recipes import count
+from lehr.recipes import count, ratio
 from lehr.schedule import Ramp, Sample, Schedule
 from lehr.words import is_number
+
+MOST = 10_000  # cycles or levels in one schedule: beyond that it is a table and no schedule
 
 
 def one_cycle(
@@ -54,15 +56,16 @@ def sgdr(
     >>> print(sgdr(cycle=10, cycles=2))
     hold 1, cosine 9 to 0, hold 1 from 1, cosine 9 to 0
     """
-    warmup, cycles = count("warmup", warmup), count("cycles", cycles)
+    warmup, cycle, cycles = count("warmup", warmup), count("cycle", cycle), _few("cycles", cycles)
     if not (is_number(growth) and growth > 0 and is_number(peak_ratio) and 0 < peak_ratio <= 1):
         raise ValueError(f"growth is above 0 and peak_ratio above 0 and at most 1, not {growth!r} and {peak_ratio!r}")
-    if cycles < 1:
-        raise ValueError(f"cycles is a count >= 1, not {cycles}")
     ramps = [Ramp(0, warmup, 0, 1)] if warmup else []
     begin = warmup
     for index in range(cycles):
-        length, peak = round(count("cycle", cycle) * growth**index), peak_ratio**index
+        try:
+            length, peak = count("cycle", round(cycle * growth**index)), peak_ratio**index
+        except (OverflowError, ValueError):
+            raise ValueError(f"cycle {index} would last longer than a run can; write a smaller growth") from None
         if length < 2:
             raise ValueError(f"cycle {index} would last {length} updates, and takes 2; write a longer cycle")
         # right after the warmup the peak has had its update already
@@ -92,8 +95,8 @@ def wsd_s(
     linear 20 to 1, hold 430, inverse 50 to 0.1, hold 450 from 1, inverse 50 to 0.1
     """
     total = count("total", total)
-    warmup, decay, cycles = count("warmup", warmup, total), count("decay", decay, total), count("cycles", cycles)
-    ends = [round(total * index / cycles) for index in range(cycles + 1)] if cycles else []
+    warmup, decay, cycles = count("warmup", warmup, total), count("decay", decay, total), _few("cycles", cycles)
+    ends = [round(total * index / cycles) for index in range(cycles + 1)]
     ramps = [Ramp(0, warmup, 0, 1)] if warmup else []
     for begin, end in pairwise(ends):
         stable = max(begin, warmup)
@@ -103,8 +106,6 @@ def wsd_s(
                 f"write a smaller decay or fewer cycles"
             )
         ramps += [Ramp(stable, end - decay - stable, 1, 1), Ramp(end - decay, decay, 1, final, shape)]
-    if not ends:
-        raise ValueError("cycles is a count >= 1, not 0")
     return Schedule(tuple(ramps), sample)
 
 
@@ -117,7 +118,8 @@ def step(total: int, every: int, factor: float = 0.1, warmup: int = 0, sample: S
     every = count("every", every, total)
     if every < 1:
         raise ValueError(f"every is a count of updates >= 1, not {every}")
-    return multistep(total, range(every, count("total", total), every), factor, warmup, sample)
+    _few("the number of levels", max(count("total", total) // every, 1))
+    return multistep(total, range(every, total, every), factor, warmup, sample)
 
 
 def multistep(
@@ -132,8 +134,7 @@ def multistep(
     hold 30, hold 30 from 0.1, hold 30 from 0.01
     """
     total, warmup = count("total", total), count("warmup", warmup, total)
-    if not (is_number(factor) and factor >= 0):
-        raise ValueError(f"factor is a number >= 0, not {factor!r}")
+    factor = ratio("factor", factor)
     joints = [warmup, *(count("milestone", milestone, total) for milestone in milestones), total]
     for before, after in pairwise(joints):
         if after <= before:
@@ -146,3 +147,11 @@ def multistep(
         ramps.append(Ramp(begin, end - begin, value, value))
         value = float(f"{value * factor:.15g}")  # 0.01, not 0.010000000000000002
     return Schedule(tuple(ramps), sample)
+
+
+def _few(name: str, number: int) -> int:
+    """A count from 1 to as many ramps as a schedule may have and still be read."""
+    number = count(name, number)
+    if not 1 <= number <= MOST:
+        raise ValueError(f"{name} is a count from 1 to {MOST}, not {number}")
+    return number

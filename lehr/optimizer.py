@@ -76,10 +76,12 @@ class AdamW(torch.optim.Optimizer):
         for grad in grads:
             if grad.layout != torch.strided or grad.is_complex():
                 raise RuntimeError(f"AdamW takes dense, real gradients; this one is {grad.layout}, {grad.dtype}")
-        divisor = None  # of all gradients: 1 or norm / maximum, decided on the device
+        divisor: Tensor | None = None  # of all gradients: 1 or norm / maximum, decided on the device
         if self.max_grad_norm is not None:
             norm = self.last_grad_norm = _global_norm(grads)
             divisor = torch.where(norm <= self.max_grad_norm, 1.0, (norm + 1e-6) / self.max_grad_norm)
+            if norm.device.type == "cpu" and divisor == 1:  # asking costs nothing there, and spares a pass over .grad
+                divisor = None
 
         for group, params in groups:
             for device in {p.device for p in params}:

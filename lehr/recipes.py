@@ -9,10 +9,9 @@ the final value is reached one update after the last. From `total` on every sche
 """
 
 import math
-from numbers import Integral
 from typing import Any
 
-from lehr.schedule import Ramp, Sample, Schedule
+from lehr.schedule import LATEST, Ramp, Sample, Schedule
 from lehr.words import is_number
 
 
@@ -55,22 +54,47 @@ def constant(total: int, warmup: int = 0, sample: Sample = "end") -> Schedule:
     return warmed(total, warmup, sample, 1.0, "linear")
 
 
-def inverse_sqrt(total: int, warmup: int = 0, timescale: int | None = None, sample: Sample = "end") -> Schedule:
-    """Linear warmup, then 1 / sqrt(t): sqrt(s / (t - W + s)) at time t, where s is `timescale`.
+def inverse_sqrt(
+    total: int,
+    warmup: int = 0,
+    timescale: int | None = None,
+    sample: Sample = "end",
+    *,
+    cooldown: int = 0,
+    final: float = 0.0,
+    shape: str = "linear",
+) -> Schedule:
+    """Linear warmup, then 1 / sqrt(t): sqrt(s / (t - W + s)) at time t, where s is `timescale`; then a cooldown.
 
     With s = W, the default, this is sqrt(W / t), the schedule of Vaswani et al. 2017 (arXiv 1706.03762) scaled to peak
-    1; with no warmup s defaults to 1. `total` is where the curve stops falling; it is reached, never 0. Errors as for
-    `cosine`.
+    1; with no warmup s defaults to 1. The last `cooldown` updates leave the curve where it stands and go to `final`
+    along `shape` (Zhai et al. 2022, arXiv 2106.04560, who cool down linearly to 0, so that one long run can end at any
+    time); without them `total` is where the curve stops falling, which is never at 0. Raises ValueError when warmup and
+    cooldown do not fit into `total`, and for a `final` or `shape` without a cooldown; otherwise as for `cosine`.
 
     >>> schedule = inverse_sqrt(total=400, warmup=100)
     >>> schedule(99), schedule(399)
     (1.0, 0.5)
+    >>> schedule = inverse_sqrt(total=500, warmup=100, cooldown=100)
+    >>> schedule(399), schedule(449), schedule(499)
+    (0.5, 0.25, 0.0)
     """
     rest = decay_steps(total, warmup, sample)
+    total, cooldown = int(total), count("cooldown", cooldown, total)
+    if cooldown > rest:
+        raise ValueError(
+            f"warmup={warmup} and cooldown={cooldown} do not fit into total={total}; write cooldown={rest} or less"
+        )
+    if not cooldown and (final, shape) != (0, "linear"):
+        raise ValueError(f"final and shape are those of the cooldown; write cooldown={max(rest // 5, 1)}, say")
     scale = max(warmup, 1) if timescale is None else count("timescale", timescale, total)
     if scale < 1:
         raise ValueError(f"timescale is a count of updates >= 1, not {timescale!r}")
-    return warmed(total, warmup, sample, (scale / (rest + scale)) ** 0.5, "inverse_sqrt")
+    rest, at = rest - cooldown, total - cooldown
+    if not at:  # sampled at the start, without warmup, all of it a cooldown
+        return Schedule((Ramp(0, cooldown, 1, final, shape),), sample)
+    schedule = warmed(at, warmup, sample, (scale / (rest + scale)) ** 0.5, "inverse_sqrt")
+    return schedule.cooldown(at, cooldown, final, shape) if cooldown else schedule
 
 
 def wsd(
@@ -213,8 +237,7 @@ def _timescale(beta2: float) -> float:
 
 def warmed(total: int, warmup: int, sample: Sample, final: float, shape: str) -> Schedule:
     """Linear warmup to 1, then `shape` to `final` at `total`."""
-    if not (is_number(final) and 0 <= final < math.inf):
-        raise ValueError(f"final is a ratio of the peak, a number >= 0, not {final!r}")
+    final = ratio("final", final)
     rest = decay_steps(total, warmup, sample)
     head = total - rest
     if final == 1 and not warmup:
@@ -236,14 +259,27 @@ def decay_steps(total: int, warmup: int, sample: Sample) -> int:
     return total - (warmup or (1 if sample == "end" else 0))
 
 
+def ratio(name: str, value: float) -> float:
+    """Return a ratio of the peak as a float."""
+    try:
+        number = float(value) if is_number(value) else math.nan
+    except OverflowError:
+        number = math.inf
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{name} is a ratio of the peak, a number >= 0, not {value!r}")
+    return number
+
+
 def count(name: str, value: Any, total: int = 0) -> int:
     """Return a count of updates as an int; a share of `total` is refused with the count to write."""
     if not is_number(value):
         raise TypeError(f"{name} is a whole number of updates, not {value!r}")
-    value = float(value) if not isinstance(value, Integral) else int(value)
-    if not math.isfinite(value) or value != int(value):
-        share = 0 < value < 1
-        hint = f"; for {100 * value:.3g} % of the run write {name}={round(value * (total or 10_000))}" if share else ""
+    if not abs(value) <= LATEST:  # nor NaN
+        raise ValueError(f"{name} is a whole number of updates, at most 2**62, not {value!r}")
+    if value != int(value):
+        whole = total if is_number(total) and 0 < total <= LATEST else 10_000
+        share = f"; for {100 * value:.3g} % of the run write {name}={round(value * whole)}"
+        hint = share if 0 < value < 1 else ""
         raise ValueError(f"{name} is a whole number of updates, not {value!r}{hint}")
     if value < 0:
         raise ValueError(f"{name} is a count of updates >= 0, not {value!r}")

@@ -213,3 +213,20 @@ def test_a_dry_run_writes_the_configuration_and_trains_nothing(tmp_path):
     assert config["model"]["vocab_size"] == len(set(text.read_text()))
     assert config["train"]["precision"] == "float32" and config["train"]["steps"] == 50
     assert not (run / "metrics.jsonl").exists() and not (run / "checkpoints").exists()
+
+
+def test_a_preset_is_taken_by_name_and_options_go_over_it(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("to be or not to be, that is the question. " * 200)
+    run = tmp_path / "run"
+    done = lehr_command(
+        "train", "--preset", "shakespeare-char", "--data", text, "--out", run, "--dry-run", "--steps", 50
+    )
+    assert done.returncode == 0, done.stderr
+    assert "memory   about" in done.stdout and "for the activations of 12 sequences" in done.stdout
+    config = json.loads((run / "config.json").read_text())
+    assert config["data"]["tokenizer"] == "char" and config["train"]["steps"] == 50
+    assert config["model"]["d_model"] == 128
+
+    refused = lehr_command("train", "--preset", "shakespeare", "--dry-run")
+    assert refused.returncode == 2 and "did you mean 'shakespeare-char'?" in refused.stderr

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from lehr.train.config import Config, assign, from_dict, from_toml, to_dict
+import lehr
+from lehr.train.config import Config, assign, from_dict, from_toml, preset, presets, to_dict
 
 
 def test_the_defaults_are_a_configuration_and_survive_json():
@@ -86,3 +87,29 @@ def test_a_wrong_toml_file_is_named(tmp_path, text):
     file.write_text(text)
     with pytest.raises(ValueError, match=r"run\.toml: "):
         from_toml(file)
+
+
+# --- presets
+
+
+@pytest.mark.parametrize("name", presets())
+def test_a_preset_is_a_whole_configuration_whose_schedule_fits_its_run(name):
+    config = preset(name)
+    schedule = lehr.parse(config.schedule.lr, total=config.train.steps)
+    assert schedule.total == config.train.steps and config != Config()
+    assert config.train.steps % config.train.checkpoint_every == 0 == config.train.steps % config.train.eval_every
+
+
+def test_a_preset_goes_over_the_defaults_and_under_what_is_given(tmp_path):
+    toml = tmp_path / "run.toml"
+    toml.write_text("[train]\nsteps = 7\n")
+    config = assign(from_toml(toml, preset("debug")), "model.d_model=64")
+    assert (config.train.steps, config.model.d_model, config.train.batch_size) == (7, 64, 8)
+    assert config.optimizer == Config().optimizer
+
+
+def test_an_unknown_preset_is_answered_with_the_nearest():
+    with pytest.raises(ValueError, match="unknown preset 'shakespear-char'; did you mean 'shakespeare-char'"):
+        preset("shakespear-char")
+    with pytest.raises(ValueError, match="known are debug, gpt2-124m, shakespeare-char, tinystories"):
+        preset("x")

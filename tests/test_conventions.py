@@ -181,6 +181,12 @@ def test_a_missing_total_is_asked_for(name, args):
         convert(name, **args)
 
 
+def test_an_lr_that_torch_overwrites_changes_nothing():
+    for name, args in (("OneCycleLR", {"total_steps": 9}), ("CyclicLR", {"base_lr": 0.1, "total": 4000})):
+        args["max_lr"] = 0.5
+        assert convert(f"torch.{name}", lr=3e-4, **args) == convert(f"torch.{name}", **args)
+
+
 def test_multipliers_become_learning_rates_with_lr():
     for name, args in (
         ("composer.CosineAnnealingScheduler", {"run": {"max_duration": "20ba"}}),
@@ -211,7 +217,7 @@ def test_multipliers_become_learning_rates_with_lr():
         ("torch.CosineAnnealingLR", {"lr": [1, 2], "T_max": 9}, "convert each parameter group on its own"),
         ("torch.CosineAnnealingLR", {"lr": 1, "T_max": 9, "total": 0}, "total is a count of updates >= 1, not 0"),
         ("torch.CosineAnnealingLR", {"lr": 1, "T_max": 9, "total": 9.5}, "total is a whole number >= 0, not 9.5"),
-        ("torch.OneCycleLR", {"lr": 1, "max_lr": 1}, "does not read the optimizer's learning rate; leave out lr="),
+        ("nanogpt.get_lr", {"lr": 1}, "does not read the optimizer's learning rate; leave out lr="),
         ("torch.OneCycleLR", {"max_lr": 1}, "give total_steps, or epochs and steps_per_epoch"),
         ("torch.OneCycleLR", {"max_lr": 1, "total_steps": 9, "pct_start": 1.5}, "pct_start is a share from 0 to 1"),
         ("torch.CyclicLR", {"base_lr": 0, "max_lr": 1, "mode": "exp_range", "gamma": 0.9}, "two running curves"),

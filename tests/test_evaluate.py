@@ -303,6 +303,14 @@ def test_whole_steps_are_exact_beyond_what_a_float32_counts():
         assert far(np.array(step)) == far(step) == far(torch.tensor(step)).item() == max(0, step + 1 - 2**60) / 8
 
 
+def test_in_float32_a_long_ramp_is_within_its_rounding_of_the_peak_and_ends_where_it_should():
+    schedule = lehr.cosine(1_000_000, 10_000, final=0)
+    steps = np.r_[0:1_000_000:997, 999_000:1_000_000]
+    values = np.asarray(jax.jit(schedule)(jnp.array(steps, dtype=jnp.int32)))
+    np.testing.assert_allclose(values, schedule(steps), rtol=0, atol=3e-7)
+    assert values[-1] == 0 and (np.diff(values[-1000:]) <= 0).all()
+
+
 # --- what is no number and no array
 
 

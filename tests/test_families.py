@@ -36,6 +36,43 @@ def test_exponential_takes_the_same_factor_every_update(total, warmup, final):
         assert schedule(step) == pytest.approx(final ** ((step + 1 - warmup) / (total - warmup)), rel=1e-12)
 
 
+@given(total=st.integers(3, 300), warmup=st.integers(0, 99), share=st.floats(0, 1), step=st.integers(0, 400))
+def test_inverse_sqrt_with_a_cooldown_is_its_curve_and_then_a_line(total, warmup, share, step):
+    warmup = min(warmup, total - 2)
+    cooldown = int(share * (total - max(warmup, 1)))
+    schedule = lehr.inverse_sqrt(total, warmup, cooldown=cooldown)
+    at = total - cooldown
+    if step < at:
+        assert schedule(step) == pytest.approx(lehr.inverse_sqrt(total, warmup)(step), rel=1e-12)
+    elif cooldown:
+        left = max(total - (step + 1), 0) / cooldown
+        assert schedule(step) == pytest.approx(schedule(at - 1) * left, abs=1e-12)
+    assert schedule.total == total
+
+
+COOLDOWNS = {  # 1 to 0.01: every cooldown in use, by its formula
+    "linear": lambda u: 1 - 0.99 * u,
+    "cosine": lambda u: 0.01 + 0.99 * (1 + math.cos(math.pi * u)) / 2,
+    "sqrt": lambda u: 1 - 0.99 * math.sqrt(u),
+    "exponential": lambda u: 0.01**u,
+    "inverse": lambda u: 1 / (1 + 99 * u),
+    "exponential:0.5": lambda u: 0.01 + 0.99 * (2 * 0.5**u - 1),  # Megatron-LM's, which can end at 0
+}
+
+
+@pytest.mark.parametrize("shape", COOLDOWNS)
+def test_wsd_cools_down_along_every_shape_in_use(shape):
+    schedule = lehr.wsd(total=1000, warmup=20, decay=200, final=0.01, shape=shape)
+    for step in (800, 850, 900, 999):
+        assert schedule(step) == pytest.approx(COOLDOWNS[shape]((step - 799) / 200), rel=1e-12)
+    with_zero = ("linear", "cosine", "sqrt", "exponential:0.5")
+    if shape in with_zero:
+        assert lehr.wsd(total=1000, warmup=20, decay=200, shape=shape)(999) == 0
+    else:
+        with pytest.raises(ValueError, match=r"never reaches 0; write 0\.001"):
+            lehr.wsd(total=1000, warmup=20, decay=200, shape=shape)
+
+
 def test_noam_is_the_papers_learning_rate():
     schedule = (512 * 4000) ** -0.5 * lehr.noam(100_000, 4000)
     for step_num in (1, 17, 3999, 4000, 4001, 50_000, 100_000):
@@ -135,13 +172,15 @@ def test_wsd_s_cools_down_again_and_again_from_the_peak():
         (lambda: lehr.one_cycle(10, 10), "leaves no rise or no fall in total=10; write warmup=3"),
         (lambda: lehr.one_cycle(100, 0.3), "write warmup=30"),
         (lambda: lehr.sgdr(1, 2), "cycle 0 would last 1 updates, and takes 2"),
-        (lambda: lehr.sgdr(10, 0), "cycles is a count >= 1, not 0"),
+        (lambda: lehr.sgdr(10, 0), "cycles is a count from 1 to 10000, not 0"),
         (lambda: lehr.sgdr(10, 2, growth=-1), "growth is above 0"),
         (lambda: lehr.wsd_s(100, 10, 50, 2), "has no room for 50 updates of cooldown"),
-        (lambda: lehr.wsd_s(100, 10, 5, 0), "cycles is a count >= 1, not 0"),
+        (lambda: lehr.wsd_s(100, 10, 5, 0), "cycles is a count from 1 to 10000, not 0"),
         (lambda: lehr.step(100, 0), "every is a count of updates >= 1, not 0"),
         (lambda: lehr.multistep(100, (30, 20)), "milestones rise from above warmup=0 to below total=100, not [30, 20]"),
-        (lambda: lehr.multistep(100, (30,), factor=-1), "factor is a number >= 0, not -1"),
+        (lambda: lehr.multistep(100, (30,), factor=-1), "factor is a ratio of the peak, a number >= 0, not -1"),
+        (lambda: lehr.inverse_sqrt(100, 10, cooldown=91), "do not fit into total=100; write cooldown=90 or less"),
+        (lambda: lehr.inverse_sqrt(100, 10, final=0.1), "are those of the cooldown; write cooldown=18"),
         (lambda: lehr.power(100, 10, exponent=0.5), "exponent is a number below 0, such as -0.51, not 0.5"),
         (lambda: lehr.polynomial(100, power=0), "needs a power above 0"),
         (lambda: lehr.exponential(100, final=0), "this curve never reaches 0"),

@@ -22,6 +22,7 @@ def _add_train(commands: Commands) -> Parser:
     command.add_argument(
         "--data", nargs="+", metavar="PATH", help="text files or folders (default: Python's own source)"
     )
+    command.add_argument("--preset", metavar="NAME", help="debug, shakespeare-char, tinystories or gpt2-124m")
     command.add_argument("--schedule", metavar="SPEC", help='such as "linear 5%% to 1, cosine rest to 0.1"')
     command.add_argument("--lr", metavar="LR", help="the peak learning rate")
     command.add_argument("--steps", metavar="N", help="the number of updates")
@@ -66,10 +67,12 @@ def _holds_run(folder: Path) -> bool:
 
 
 def _config(options: argparse.Namespace, resumed: Path | None) -> "Config":
-    """The defaults, or those of the run that is resumed, then the file, then the options."""
+    """The defaults, or those of the run that is resumed, then the preset, the file, and the options."""
     from lehr.train import config as configs
 
     config = configs.Config() if resumed is None else configs.config_of(configs.read(resumed))
+    if options.preset is not None:
+        config = configs.preset(options.preset, config)
     if options.config is not None:
         config = configs.from_toml(options.config, config)
     if options.data is not None:

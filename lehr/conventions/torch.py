@@ -165,14 +165,15 @@ def OneCycleLR(
     div_factor: float = 25.0,
     final_div_factor: float = 10000.0,
     three_phase: bool = False,
+    lr: float | None = None,
 ) -> list[Phase]:
     """Up from max_lr / div_factor to max_lr, and down to a final_div_factor-th of the start (Smith & Topin 2017).
 
     The joints are at pct_start total_steps - 1 (with three phases also at twice that) and total_steps - 1, so that the
     last update stands on the end; a first joint before update 0 enters the next phase late, as torch does. The
-    arguments about momentum have no part in the LR. After the last update torch extrapolates once, below 0 with
-    `anneal_strategy="linear"`, and then raises; here the end is held. Where pct_start total_steps is 1, on which torch
-    divides by 0, the cycle starts at the peak.
+    arguments about momentum have no part in the LR, nor has the optimizer's own `lr`, which torch overwrites. After the
+    last update torch extrapolates once, below 0 with `anneal_strategy="linear"`, and then raises; here the end is held.
+    Where pct_start total_steps is 1, on which torch divides by 0, the cycle starts at the peak.
 
     >>> print(OneCycleLR(max_lr=1, total_steps=50))
     cosine 14 from 0.04 to 1, cosine 35 to 4e-06, sampled at start
@@ -215,13 +216,14 @@ def CyclicLR(
     cycle_momentum: bool = True,
     base_momentum: float = 0.8,
     max_momentum: float = 0.9,
+    lr: float | None = None,
     total: int | None = None,
 ) -> list[Phase]:
     """Straight up from base_lr to max_lr in step_size_up updates and down in step_size_down, for ever (Smith 2015).
 
     "triangular2" halves the height with each cycle. They never end, so `total` is needed. "exp_range" shrinks the
     height at every update, which makes each line a product of two running curves: it is refused, as is a `scale_fn`.
-    The arguments about momentum have no part in the LR.
+    The arguments about momentum have no part in the LR, nor has the optimizer's own `lr`, which torch overwrites.
 
     >>> print(CyclicLR(base_lr=0.1, max_lr=1, step_size_up=6, total=24))  # doctest: +ELLIPSIS
     linear 6 from 0.1 to 1, linear 6 to 0.1, linear 6 to 1, linear 6 to 0.1, sampled at start

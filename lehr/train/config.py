@@ -15,6 +15,7 @@ from lehr.words import nearest, read_number
 
 PRECISIONS = ("float32", "bfloat16")
 DEVICES = ("cpu", "cuda", "mps")
+PRESETS = Path(__file__).parent / "presets"
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,28 @@ def from_toml(path: Path, base: Config | None = None) -> Config:
         return from_dict(tomllib.loads(path.read_text(encoding="utf-8")), base)
     except (ValueError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def presets() -> list[str]:
+    """The names that `preset` knows.
+
+    >>> presets()
+    ['debug', 'gpt2-124m', 'shakespeare-char', 'tinystories']
+    """
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def preset(name: str, base: Config | None = None) -> Config:
+    """Return `base` (the defaults) with a preset's values: a TOML file of `lehr/train/presets`.
+
+    Raises ValueError, with the nearest name, for one that is not there.
+
+    >>> preset("debug").train.steps
+    50
+    """
+    if name not in presets():
+        raise ValueError(f"unknown preset {name!r}{nearest(name, presets()) or '; known are ' + ', '.join(presets())}")
+    return from_toml(PRESETS / f"{name}.toml", base)
 
 
 def read(folder: Path) -> dict[str, Any]:

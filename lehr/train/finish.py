@@ -9,8 +9,9 @@ from lehr import plot
 from lehr.lint import check
 from lehr.spec import parse
 from lehr.train.config import read
+from lehr.train.estimate import memory
 from lehr.train.metrics import Row, is_evaluation, read_rows
-from lehr.train.report import Report, count, duration, key_point_table
+from lehr.train.report import Report, count, duration, key_point_table, size
 from lehr.train.sample import sample
 from lehr.train.setup import Parts
 
@@ -32,6 +33,11 @@ def announce(report: Report, parts: Parts, folder: Path) -> None:
     report.say(
         f"cost     {steps:,} steps of {parts.tokens_per_step:,} tokens = {count(tokens)} tokens, "
         f"{tokens / text:.2g} passes over the text"
+    )
+    step = memory(config, parameters)
+    report.say(
+        f"memory   about {size(step.state)} for weights, gradients and moments, "
+        f"{size(step.activations)} for the activations of {config.train.micro_batch_size} sequences"
     )
     report.say(f"machine  {config.train.device}, {config.train.precision}")
     report.say(f"schedule {config.optimizer.lr:g} * ({config.schedule.lr})")

@@ -111,3 +111,15 @@ def count(number: float) -> str:
         if number >= size:
             return f"{number / size:.3g}{suffix}"
     return write_number(number)
+
+
+def size(number: float) -> str:
+    """Write a number of bytes short: 1.73 GB, 42 kB.
+
+    >>> size(2_590_000_000)
+    '2.59 GB'
+    """
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if number >= unit:
+            return f"{number / unit:.3g} {name}"
+    return f"{number:.0f} bytes"

@@ -1,0 +1,47 @@
+"""What a step takes, against what autograd really keeps."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lehr.nn import TransformerLM
+from lehr.train.config import Config, Model, Train, to_dict
+from lehr.train.estimate import memory
+
+SHAPES = {  # d_model, num_heads, d_ff, context_length
+    "narrow": (64, 4, 192, 64),
+    "wide": (256, 4, 1024, 128),
+    "with a context beyond 512, whose scores are not kept": (64, 2, 192, 768),
+}
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_activations_are_what_autograd_keeps(shape, precision):
+    d_model, num_heads, d_ff, context = SHAPES[shape]
+    model = Model(64, context, d_model, 4, num_heads, d_ff)
+    config = replace(Config(), model=model, train=Train(micro_batch_size=2, precision=precision, device="cpu"))
+    lm = TransformerLM(**to_dict(config)["model"])
+    weights = {p.untyped_storage().data_ptr() for p in lm.parameters()}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    ids = torch.zeros(2, context, dtype=torch.int64)
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"),
+    ):
+        loss = lm.loss(ids, ids)
+    estimate = memory(config, sum(p.numel() for p in lm.parameters()))
+    assert loss.requires_grad and sum(kept.values()) == pytest.approx(estimate.activations, rel=0.1)
+
+
+def test_the_state_is_four_numbers_a_parameter():
+    optimizer_and_gradient = 3
+    assert memory(Config(), 1000).state == 4 * (1 + optimizer_and_gradient) * 1000
