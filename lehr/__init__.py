@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lehr import functional as functional
     from lehr.conventions import convert
     from lehr.cycles import multistep, one_cycle, sgdr, step, wsd_s
+    from lehr.lint import check
     from lehr.recipes import (
         constant,
         cosine,
@@ -44,6 +45,7 @@ _HOME = {
     "Clock": "spec",
     "Ramp": "schedule",
     "Schedule": "schedule",
+    "check": "lint",
     "constant": "recipes",
     "convert": "conventions",
     "cosine": "recipes",
@@ -75,6 +77,7 @@ __all__ = [
     "Clock",
     "Ramp",
     "Schedule",
+    "check",
     "constant",
     "convert",
     "cosine",
