@@ -46,8 +46,8 @@ def constant_product(schedule: Schedule, most: float = math.inf) -> Callable[[in
     """Return 1 / schedule(step) and at most `most`: for `weight_decay`, so that LR times weight decay stays what it is.
 
     Decoupled weight decay shrinks the weights by LR * weight_decay an update (Loshchilov & Hutter 2019,
-    arXiv 1711.05101), so a falling LR takes the decay with it; this holds it. Raises ValueError for a schedule that uses
-    an LR of 0, where no weight decay can, unless `most` is given.
+    arXiv 1711.05101), so a falling LR takes the decay with it; this holds it. Raises ValueError for a schedule that
+    uses an LR of 0, where no weight decay can, unless `most` is given.
 
     >>> import lehr
     >>> schedule = lehr.cosine(total=10, final=0.1)

@@ -82,7 +82,7 @@ def _matches(name: str, pattern: str) -> bool:
 
 def choose(what: str, rules: Rules, groups: Sequence[Group]) -> list[Curve]:
     """The curve of each group. Raises ValueError naming a group that no pattern fits."""
-    checked = {p: curve if isinstance(curve, Schedule) else Checked(what, curve) for p, curve in rules.items()}
+    checked: Rules = {p: curve if isinstance(curve, Schedule) else Checked(what, curve) for p, curve in rules.items()}
     return [_choose(what, checked, index, group) for index, group in enumerate(groups)]
 
 
@@ -92,7 +92,9 @@ def _choose(what: str, rules: Rules, index: int, group: Group) -> Curve:
             return curve
     patterns = ", ".join(map(repr, rules))
     if "name" in group or group.get("param_names"):
-        raise ValueError(f'no pattern of {what} ({patterns}) fits {describe(index, group)}; add one, or "*" for the rest')
+        raise ValueError(
+            f'no pattern of {what} ({patterns}) fits {describe(index, group)}; add one, or "*" for the rest'
+        )
     raise ValueError(
         f"{describe(index, group)} has no name for the patterns of {what} ({patterns}) to fit; "
         'write {"params": ..., "name": "head"} in the optimizer, or add "*" for the rest'

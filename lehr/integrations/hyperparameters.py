@@ -1,7 +1,7 @@
 """A parameter group's hyperparameters: their initial values, and setting them to a multiple of those.
 
-A target is "lr", "weight_decay", "momentum", "betas.0" or "betas.1". Its initial value is what the group had when it was
-first seen, kept as a plain number in `group["initial_lr"]`, `group["initial_weight_decay"]`, ... and saved with the
+A target is "lr", "weight_decay", "momentum", "betas.0" or "betas.1". Its initial value is what the group had when it
+was first seen, kept as a plain number in `group["initial_lr"]`, `group["initial_weight_decay"]`, ... and saved with the
 optimizer. Tensors are filled in place: a compiled optimizer.step keeps its graph.
 """
 
@@ -65,7 +65,9 @@ def put(group: Group, target: str, value: float) -> None:
     """Set a hyperparameter, in place where a tensor holds it. Raises ValueError for a momentum or beta of 1 or more."""
     key, _, index = target.partition(".")
     if key in ("momentum", "betas") and not value < 1:
-        raise ValueError(f"{target} of {describe(0, group)} would be {value!r}; it is below 1: write a lower multiplier")
+        raise ValueError(
+            f"{target} of {describe(0, group)} would be {value!r}; it is below 1: write a lower multiplier"
+        )
     if key == "betas":
         betas = group["betas"]
         if isinstance(betas[int(index)], Tensor):
@@ -92,12 +94,14 @@ def bind(targets: Targets, groups: Sequence[Group]) -> list[Binding]:
         for index, (group, curve) in enumerate(zip(groups, choose(target, rules, groups), strict=True)):
             own = resolve(target, index, group)
             if own != target and own in targets:
-                raise ValueError(f"the momentum of {describe(index, group)} is its betas[0]; write one of them, not both")
+                raise ValueError(
+                    f"the momentum of {describe(index, group)} is its betas[0]; write one of them, not both"
+                )
             value = initial(group, own)
             if own not in ("lr", "weight_decay") and isinstance(curve, Schedule) and not value * curve.peak < 1:
                 raise ValueError(
-                    f"{own} of {describe(index, group)} would be {value * curve.peak:.6g}: it starts at {value:.6g} and "
-                    f"the schedule multiplies it by up to {curve.peak:.6g}; it is below 1: write a lower multiplier"
+                    f"{own} of {describe(index, group)} would be {value * curve.peak:.6g}: it starts at {value:.6g} "
+                    f"and the schedule multiplies it by up to {curve.peak:.6g}; it is below 1: write a lower multiplier"
                 )
             driven.setdefault((id(curve), own), (curve, own, []))[2].append((group, value))
         bindings += driven.values()

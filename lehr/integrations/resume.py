@@ -86,7 +86,8 @@ def settle_rules(
 ) -> tuple[Rules | None, dict[str, str]]:
     """Settle a target's rules: those that go on (None: none), and by pattern what an extended one was asked to follow.
 
-    `state` is what `write_rules` wrote, None where nothing was scheduled; `show` writes the value of a pattern's groups.
+    `state` is what `write_rules` wrote, None where nothing was scheduled; `show` writes the value of a pattern's
+    groups.
     """
     texts = {} if state is None else read_texts(state)
     asked: dict[str, str] = {} if state is None else dict(state.get("asked", {}))
@@ -107,10 +108,8 @@ def settle_rules(
     kept: dict[str, str] = {}
     for pattern, curve in ours.items():
         text = texts[pattern]
-        mine = isinstance(curve, Schedule)
-        if text is None and not mine:  # two functions: nobody can tell whether they are the same
-            settled[pattern] = curve
-        elif on_mismatch == "new":
+        functions = text is None and not isinstance(curve, Schedule)  # nobody can tell whether they are the same
+        if functions or on_mismatch == "new":
             settled[pattern] = curve
         elif text is None or not isinstance(curve, Schedule):
             settled[pattern] = _with_a_function(what, text, curve, on_mismatch)
@@ -148,5 +147,6 @@ def _listed(rules: Any) -> str:
     if not rules:
         return "not scheduled"
     return "scheduled by " + ", ".join(
-        f"{p!r}: {str(curve)!r}" if isinstance(curve, (Schedule, str)) else f"{p!r}: a function" for p, curve in rules.items()
+        f"{p!r}: {str(curve)!r}" if isinstance(curve, (Schedule, str)) else f"{p!r}: a function"
+        for p, curve in rules.items()
     )

@@ -5,7 +5,6 @@ building, loading and stepping does not matter, and a step taken twice is the st
 """
 
 import warnings
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,8 +13,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lehr.integrations import hyperparameters, resume
-from lehr.integrations.groups import Curve, Group, Rules, describe, fits
+from lehr.integrations.groups import Curve, Group, Rules, choose, describe, fits
 from lehr.integrations.hyperparameters import Binding, Targets, bind, initial, put, read_targets
+from lehr.integrations.watch import watch
 from lehr.schedule import Schedule
 
 Given = Schedule | Callable[[int], float] | Mapping[str, Schedule | Callable[[int], float]]
@@ -28,10 +28,10 @@ class Scheduler(LRScheduler):
     """A `torch.optim.lr_scheduler.LRScheduler` over any schedule: each group's LR is its initial LR times `lr(step)`.
 
     `lr` is a `lehr.Schedule`, any function from the number of completed updates to a multiplier >= 0, or a dict of them
-    by the groups' names or patterns, such as {"*.bias": s1, "head": s2, "*": s3}: the first that fits wins. A group that
-    none fits, and a pattern that fits none, are errors naming it. `weight_decay` and `momentum` likewise multiply the
-    group's initial value, `betas` is a pair of such, None leaves alone. Where a group has betas and no momentum (Adam),
-    `momentum` is betas[0].
+    by the groups' names or patterns, such as {"*.bias": s1, "head": s2, "*": s3}: the first that fits wins. A group
+    that none fits, and a pattern that fits none, are errors naming it. `weight_decay` and `momentum` likewise multiply
+    the group's initial value, `betas` is a pair of such, None leaves alone. Where a group has betas and no momentum
+    (Adam), `momentum` is betas[0].
 
     Call `step()` after each `optimizer.step()`; what the first update uses is set at construction. A group's initial
     values are those it had when it was first seen, kept in `group["initial_lr"]`, `group["initial_weight_decay"]`, ...
@@ -43,8 +43,8 @@ class Scheduler(LRScheduler):
 
     The state is the step, the count of skipped updates, and the schedules' texts and fingerprints: plain data that
     `torch.load(weights_only=True)` reads. Loading a state whose schedule differs from this one's raises ValueError,
-    which shows both; `on_mismatch="saved"` keeps to the saved one, "new" takes this one, "extend" goes on from the saved
-    one's value along this one (`Schedule.extend`). Two plain functions cannot be compared: this one is taken.
+    which shows both; `on_mismatch="saved"` keeps to the saved one, "new" takes this one, "extend" goes on from the
+    saved one's value along this one (`Schedule.extend`). Two plain functions cannot be compared: this one is taken.
 
     `last_epoch=n` starts after n + 1 completed updates, as in torch, and needs the initial values of a loaded optimizer
     (KeyError without them).
@@ -92,7 +92,7 @@ class Scheduler(LRScheduler):
             hyperparameters.check(self.targets, optimizer.param_groups)
         super().__init__(optimizer, last_epoch)  # takes the first step()
         self._child = False
-        _watch(self)
+        watch(self)
 
     @property
     def lr(self) -> Curve | Rules:
@@ -158,7 +158,7 @@ class Scheduler(LRScheduler):
     def _bind(self) -> None:
         """Look the groups up: which curve drives which, and from what initial value."""
         groups = self.optimizer.param_groups
-        before = [pair for pair in self._peaks()] if groups is not self._groups else []
+        before = [initial(group, "lr") for group in self._groups] if groups is not self._groups else []
         bindings = bind(self.targets, groups)
         self._groups, self._count = groups, len(groups)
         self._plain = [binding for binding in bindings if _is_plain(binding)]
@@ -171,9 +171,6 @@ class Scheduler(LRScheduler):
                     "scheduler.refresh()",
                     stacklevel=4,
                 )
-
-    def _peaks(self) -> list[float]:
-        return [initial(group, "lr") for group in self._groups]
 
     def _adopt(self) -> None:
         """Groups were added since the last step: they get this step's values, the others are left as they are."""
@@ -191,7 +188,7 @@ class Scheduler(LRScheduler):
                     put(group, target, value * factor)
 
     def refresh(self) -> None:
-        """Read the groups' initial values again and set this step's; for after changing `group["initial_lr"]` by hand."""
+        """Read the groups' initial values again and set this step's, after changing `group["initial_lr"]` by hand."""
         self._groups = self.optimizer.param_groups
         self._bind()
         self._set(self.last_epoch)
@@ -209,7 +206,7 @@ class Scheduler(LRScheduler):
         """The LR of each group at the present step, as the schedule has it; a tensor where the group has one."""
         lrs: list[float | Tensor] = []
         groups = self.optimizer.param_groups
-        for group, curve in zip(groups, hyperparameters.choose("lr", self.targets["lr"], groups), strict=True):
+        for group, curve in zip(groups, choose("lr", self.targets["lr"], groups), strict=True):
             value = initial(group, "lr") * curve(self.last_epoch)
             lrs.append(group["lr"].clone().fill_(value) if isinstance(group["lr"], Tensor) else value)
         return lrs
@@ -240,12 +237,12 @@ class Scheduler(LRScheduler):
         """Nothing to keep: the groups have it."""
 
     @property
-    def base_lrs(self) -> list[float]:
+    def base_lrs(self) -> list[float | Tensor]:
         """The initial LR of each group."""
         return [initial(group, "lr") for group in self.optimizer.param_groups]
 
     @base_lrs.setter
-    def base_lrs(self, value: list[float]) -> None:
+    def base_lrs(self, value: list[float | Tensor]) -> None:
         """Nothing to keep: the groups have it."""
 
     # State ------------------------------------------------------------------------------------------------------------
@@ -270,7 +267,7 @@ class Scheduler(LRScheduler):
         for target in {**self.targets, **saved}:
 
             def show(pattern: str, value: float, target: str = target) -> str:
-                return _show(groups, target, {**self.targets}.get(target, {}), pattern, value)
+                return _show(groups, target, self.targets.get(target, {}), pattern, value)
 
             here, there = self.targets.get(target), saved.get(target)
             rules, kept = resume.settle_rules(target, there, here, max(step, 0), self.on_mismatch, show)
@@ -289,7 +286,7 @@ class Scheduler(LRScheduler):
 
     def __setstate__(self, state: dict[str, Any]) -> None:  # of a copy, whose optimizer is a copy too
         self.__dict__.update(state)
-        _watch(self)
+        watch(self)
 
 
 def apply(
@@ -342,34 +339,6 @@ def _check_initial(targets: Targets, groups: Sequence[Group], last_epoch: int) -
             name = "initial_" + hyperparameters.resolve(target, index, group).partition(".")[0]
             if name not in group:
                 raise KeyError(
-                    f"param {name!r} is not specified in {describe(index, group)}, which last_epoch={last_epoch} needs; "
-                    "load the optimizer's state first, or leave last_epoch out and call scheduler.load_state_dict"
+                    f"param {name!r} is not specified in {describe(index, group)}, which last_epoch={last_epoch} "
+                    "needs; load the optimizer's state first, or leave it out and call scheduler.load_state_dict"
                 )
-
-
-class _Watch:
-    """Runs before each optimizer.step(): groups that were added are scheduled, or refused, before their first update."""
-
-    def __init__(self, scheduler: Scheduler) -> None:
-        self.scheduler = weakref.ref(scheduler)
-        self.known = len(scheduler.optimizer.param_groups)
-
-    def __call__(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if len(optimizer.param_groups) != self.known:
-            self.look()
-
-    def look(self) -> None:
-        scheduler = self.scheduler()
-        if scheduler is not None:
-            scheduler._adopt()
-            self.known = len(scheduler.optimizer.param_groups)
-
-
-def _watch(scheduler: Scheduler) -> None:
-    optimizer = scheduler.optimizer
-    while not hasattr(optimizer, "_optimizer_step_pre_hooks"):  # accelerate's optimizer holds another in it
-        if not isinstance(getattr(optimizer, "optimizer", None), Optimizer):
-            return
-        optimizer = optimizer.optimizer
-    handle = optimizer.register_step_pre_hook(_Watch(scheduler))
-    weakref.finalize(scheduler, handle.remove).atexit = False
