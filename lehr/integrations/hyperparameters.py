@@ -90,6 +90,7 @@ def bind(targets: Targets, groups: Sequence[Group]) -> list[Binding]:
     """Each curve with the groups it drives and their initial values. Raises ValueError naming a group at fault."""
     bindings: list[Binding] = []
     for target, rules in targets.items():
+        _part(target, groups)
         driven: dict[tuple[int, str], Binding] = {}
         for index, (group, curve) in enumerate(zip(groups, choose(target, rules, groups), strict=True)):
             own = resolve(target, index, group)
@@ -106,6 +107,22 @@ def bind(targets: Targets, groups: Sequence[Group]) -> list[Binding]:
             driven.setdefault((id(curve), own), (curve, own, []))[2].append((group, value))
         bindings += driven.values()
     return bindings
+
+
+def _part(target: str, groups: Sequence[Group]) -> None:
+    """Groups that share one tensor, the optimizer's default, get one each: they may have to differ from now on."""
+    key, _, index = target.partition(".")
+    seen: set[int] = set()
+    for group in groups:
+        value = group.get(key)
+        if index and value is not None:
+            if id(value[int(index)]) in seen and isinstance(value[int(index)], Tensor):
+                group[key] = tuple(v.clone() if isinstance(v, Tensor) else v for v in value)
+            seen.add(id(group[key][int(index)]))
+        elif isinstance(value, Tensor):
+            if id(value) in seen:
+                group[key] = value.clone()
+            seen.add(id(group[key]))
 
 
 def check(targets: Targets, groups: Sequence[Group]) -> None:

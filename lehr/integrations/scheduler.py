@@ -174,7 +174,7 @@ class Scheduler(LRScheduler):
 
     def _adopt(self) -> None:
         """Groups were added since the last step: they get this step's values, the others are left as they are."""
-        known = {id(group) for group in self._groups}
+        known = {id(group) for _, _, pairs in (*self._plain, *self._careful) for group, _ in pairs}
         self._bind()
         if self.last_epoch >= 0:
             self._set(self.last_epoch, [g for g in self._groups if id(g) not in known])
