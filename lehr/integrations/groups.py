@@ -51,10 +51,12 @@ def _check_curve(what: str, curve: Any) -> None:
         )
 
 
-def describe(index: int, group: Group) -> str:
+def describe(index: int | None, group: Group) -> str:
     """The group as an error names it."""
     if "name" in group:
         return f"parameter group {group['name']!r}"
+    if index is None:
+        return "a parameter group without a name"
     names = group.get("param_names")
     return f"parameter group {index}" + (f" ({names[0]}{', ...' if len(names) > 1 else ''})" if names else "")
 

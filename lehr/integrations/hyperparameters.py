@@ -66,7 +66,7 @@ def put(group: Group, target: str, value: float) -> None:
     key, _, index = target.partition(".")
     if key in ("momentum", "betas") and not value < 1:
         raise ValueError(
-            f"{target} of {describe(0, group)} would be {value!r}; it is below 1: write a lower multiplier"
+            f"{target} of {describe(None, group)} would be {value!r}; it is below 1: write a lower multiplier"
         )
     if key == "betas":
         betas = group["betas"]
