@@ -27,7 +27,9 @@ def test_each_group_has_its_own_peak_and_its_own_curve():
 
 
 def test_a_group_that_no_pattern_fits_is_named():
-    with pytest.raises(ValueError, match=r"no pattern of lr \('head'\) fits parameter group 'body'; add one, or \"\*\""):
+    with pytest.raises(
+        ValueError, match=r"no pattern of lr \('head'\) fits parameter group 'body'; add one, or \"\*\""
+    ):
         Scheduler(named(head=1.0, body=1.0), {"head": ONE})
 
 

@@ -67,7 +67,9 @@ def test_what_would_do_nothing_or_cannot_be_is_refused():
         Scheduler(optimizer_with(0.1), CURVE, weight_decay=HALF)
     with pytest.raises(ValueError, match="momentum of every parameter group is 0, .* write momentum=0.9"):
         Scheduler(optimizer_with(0.1), CURVE, momentum=HALF)
-    with pytest.raises(ValueError, match="parameter group 0 has no momentum to schedule; this optimizer has lr, weight"):
+    with pytest.raises(
+        ValueError, match="parameter group 0 has no momentum to schedule; this optimizer has lr, weight"
+    ):
         Scheduler(torch.optim.Adadelta([torch.nn.Parameter(torch.zeros(1))]), CURVE, momentum=HALF)
     with pytest.raises(ValueError, match=r"momentum of parameter group 0 is its betas\[0\]; write one of them"):
         Scheduler(adamw(), CURVE, momentum=HALF, betas=(HALF, None))
@@ -78,7 +80,9 @@ def test_what_would_do_nothing_or_cannot_be_is_refused():
     optimizer = adamw()
     scheduler = Scheduler(optimizer, CURVE, betas=(lambda step: 1 + step / 10, None))
     optimizer.step()
-    with pytest.raises(ValueError, match=r"betas\.0 of a parameter group without a name would be 1\.\d+; it is below 1"):
+    with pytest.raises(
+        ValueError, match=r"betas\.0 of a parameter group without a name would be 1\.\d+; it is below 1"
+    ):
         scheduler.step(5)
 
 

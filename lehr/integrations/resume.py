@@ -117,7 +117,8 @@ def settle_rules(
             settled[pattern], kept[pattern] = parse(text), curve.fingerprint
         else:
             saved = parse(text)
-            name = "schedule" if (what, pattern) == ("lr", "*") else f"schedule of {what}[{pattern!r}]"
+            name = "schedule" if what == "lr" else f"schedule of {what}"
+            name += "" if list(ours) == ["*"] else f" for {pattern!r}"
             settled[pattern] = settle(saved, curve, step, on_mismatch, lambda v, p=pattern: show(p, v), name)  # type: ignore[misc]
             if on_mismatch == "extend" and saved.fingerprint != curve.fingerprint:
                 kept[pattern] = curve.fingerprint
