@@ -164,7 +164,7 @@ def test_deepspeed_7969_groups_are_not_collapsed_to_the_first_ones_lr():
 
 @pytest.mark.parametrize("covered", [True, False])
 def test_transformers_20029_unfrozen_layers_are_scheduled_or_refused(covered):
-    optimizer, scheduler = run(10, {"head": CURVE, **({"*": CURVE} if covered else {})}, named(head=0.1))
+    optimizer, _scheduler = run(10, {"head": CURVE, **({"*": CURVE} if covered else {})}, named(head=0.1))
     late = torch.nn.Parameter(torch.zeros(1))
     late.grad = torch.ones(1)
     optimizer.add_param_group({"params": [late], "name": "unfrozen", "lr": 0.5})
@@ -191,7 +191,7 @@ def test_pytorch_83159_any_hyperparameter_can_be_scheduled():
 
 
 def test_pytorch_94450_the_state_is_small_plain_data_without_the_optimizer():
-    optimizer, scheduler = run(10, optimizer=torch.optim.SGD([torch.nn.Parameter(torch.zeros(10_000))], lr=0.1))
+    _optimizer, scheduler = run(10, optimizer=torch.optim.SGD([torch.nn.Parameter(torch.zeros(10_000))], lr=0.1))
     assert json.loads(json.dumps(scheduler.state_dict())) == scheduler.state_dict()
     file = io.BytesIO()
     torch.save(scheduler.state_dict(), file)

@@ -47,7 +47,7 @@ def test_a_pattern_that_is_never_reached_is_refused_but_a_last_star_may_wait():
 
 
 def test_groups_without_names_are_told_what_to_write():
-    with pytest.raises(ValueError, match='none has a name: write {"params": ..., "name": "head"} in the optimizer'):
+    with pytest.raises(ValueError, match=r'none has a name: write {"params": ..., "name": "head"} in the optimizer'):
         Scheduler(optimizer_with(1.0, 1.0), {"head": ONE, "*": TWO})
     mixed = named(head=1.0)
     mixed.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))]})

@@ -63,9 +63,9 @@ def test_momentum_is_sgds_momentum_and_adams_first_beta():
 
 
 def test_what_would_do_nothing_or_cannot_be_is_refused():
-    with pytest.raises(ValueError, match="weight_decay of every parameter group is 0, .* write weight_decay=0.1"):
+    with pytest.raises(ValueError, match=r"weight_decay of every parameter group is 0, .* write weight_decay=0.1"):
         Scheduler(optimizer_with(0.1), CURVE, weight_decay=HALF)
-    with pytest.raises(ValueError, match="momentum of every parameter group is 0, .* write momentum=0.9"):
+    with pytest.raises(ValueError, match=r"momentum of every parameter group is 0, .* write momentum=0.9"):
         Scheduler(optimizer_with(0.1), CURVE, momentum=HALF)
     with pytest.raises(
         ValueError, match="parameter group 0 has no momentum to schedule; this optimizer has lr, weight"
@@ -143,7 +143,7 @@ def test_weight_decay_held_constant_in_lr_times_wd():
 
 def test_constant_product_needs_a_limit_where_the_lr_goes_to_0():
     for schedule in (lehr.linear(10, warmup=2), lehr.linear(10, warmup=2, final=0.1, sample="start")):
-        with pytest.raises(ValueError, match="goes to an LR of 0, .* write most=100"):
+        with pytest.raises(ValueError, match=r"goes to an LR of 0, .* write most=100"):
             constant_product(schedule)
         keep = constant_product(schedule, most=20)
         assert max(map(keep, range(15))) == 20

@@ -229,7 +229,7 @@ def test_a_child_of_chained_scheduler_is_what_lambda_lr_is(first):
 
 
 def test_reduce_lr_on_plateau_beside_it_acts_on_the_peak():
-    """The next step() sets the LR from the initial one: so that is what a plateau has to lower, as docs/torch.md says."""
+    """The next step() sets the LR from the initial one: that is what a plateau has to lower, as docs/torch.md says."""
     optimizer = optimizer_with(0.1)
     scheduler = Scheduler(optimizer, CURVE)
     plateau = ReduceLROnPlateau(optimizer, factor=0.5, patience=0)
