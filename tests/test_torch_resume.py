@@ -131,7 +131,9 @@ def test_other_patterns_are_a_mismatch():
             loaded(state, OLD, way, optimizer=named(head=0.1, body=0.5))
     assert loaded(state, OLD, "new", optimizer=named(head=0.1, body=0.5)).lr == OLD
     assert loaded(state, OLD, "saved", optimizer=named(head=0.1, body=0.5)).lr == {"head": OLD, "*": NEW}
-    with pytest.raises(ValueError, match=r"no pattern of lr \('head'\) fits parameter group 'x'"):  # the saved patterns fit no group here
+    with pytest.raises(
+        ValueError, match=r"no pattern of lr \('head'\) fits parameter group 'x'"
+    ):  # the saved patterns fit no group here
         loaded(saved_after(5, {"head": OLD}, named(head=0.1)), OLD, "saved", optimizer=named(x=0.1))
 
 
