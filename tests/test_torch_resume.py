@@ -35,7 +35,7 @@ def test_the_refusal_is_one_line_with_both_texts_both_lrs_and_the_four_ways_on()
     told = str(error.value)
     for schedule in (OLD, NEW):
         assert f"'{schedule}' (LR {0.1 * schedule(50):.6g} at step 50)" in told
-    assert all(f'on_mismatch=r"{way}"' in told for way in MISMATCH) and "\n" not in told
+    assert all(f'on_mismatch="{way}"' in told for way in MISMATCH) and "\n" not in told
 
 
 def test_saved_and_new_take_one_of_the_two_and_extend_goes_from_one_along_the_other():
@@ -165,6 +165,16 @@ def test_a_function_and_a_schedule_are_a_mismatch_and_two_functions_cannot_be_co
     assert loaded(function, lambda step: 0.25).get_last_lr() == [0.025]
     with pytest.raises(ValueError, match=r"saved lr\['\*'\] was a plain function, which no state can hold"):
         loaded(function, {"head": OLD}, "saved", optimizer=named(head=0.1))
+
+
+def test_a_state_that_was_saved_without_a_scheduler_does_not_make_its_current_lr_the_peak():
+    foreign = optimizer_with(0.003, weight_decay=0.007, momentum=0.9)
+    optimizer = optimizer_with(0.1, weight_decay=0.1, momentum=0.9)
+    scheduler = Scheduler(optimizer, OLD, weight_decay=OLD)
+    optimizer.load_state_dict(foreign.state_dict())
+    optimizer.step()
+    scheduler.step()
+    assert values(optimizer, "lr") == values(optimizer, "weight_decay") == [0.1 * OLD(1)]
 
 
 def test_a_loaded_peak_that_is_not_the_codes_is_told():

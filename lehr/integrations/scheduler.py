@@ -158,7 +158,12 @@ class Scheduler(LRScheduler):
     def _bind(self) -> None:
         """Look the groups up: which curve drives which, and from what initial value."""
         groups = self.optimizer.param_groups
-        before = [initial(group, "lr") for group in self._groups] if groups is not self._groups else []
+        before: list[float] = []
+        if groups is not self._groups:  # a state was loaded
+            before = [initial(group, "lr") for group in self._groups]
+            for known, group in zip(self._groups, groups, strict=False):
+                # one that was saved without a scheduler has no initial values: what it has may be anything
+                group.update({k: v for k, v in known.items() if k.startswith("initial_") and k not in group})
         bindings = bind(self.targets, groups)
         self._groups, self._count = groups, len(groups)
         self._plain = [binding for binding in bindings if _is_plain(binding)]

@@ -158,8 +158,10 @@ def _clock(trainer: Any, total: int) -> Clock:
     """The Trainer's own figures: updates in all, samples an update over all processes, updates an epoch."""
     args, data = trainer.args, trainer.train_dataset
     at_once = trainer._train_batch_size * args.world_size
-    per_epoch = None
+    per_epoch: float | None = None
     if hasattr(data, "__len__"):
         batches = len(data) // at_once if args.dataloader_drop_last else math.ceil(len(data) / at_once)
         per_epoch = max(math.ceil(batches / args.gradient_accumulation_steps), 1)
+        if args.max_steps <= 0 and math.ceil(args.num_train_epochs * per_epoch) != total:
+            per_epoch = total / args.num_train_epochs  # a data loader of one's own: as the Trainer itself counts it
     return Clock(total, None, at_once * args.gradient_accumulation_steps, per_epoch)

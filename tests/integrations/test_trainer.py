@@ -99,6 +99,16 @@ def test_epochs_and_samples_are_the_trainers_own(tmp_path, rows, accumulation, e
     assert trainer.lr_scheduler.lr.ramps[-1].duration == math.floor(12 / 4 / accumulation + 0.5)
 
 
+def test_a_data_loader_of_ones_own_is_counted_as_the_trainer_counts_it(tmp_path):
+    class Theirs(Trainer):
+        def get_train_dataloader(self):
+            return torch.utils.data.DataLoader(self.train_dataset, batch_size=32)
+
+    settings = {"max_steps": -1, "num_train_epochs": 5}
+    trainer = trained(tmp_path, Notes(), Theirs, schedule="linear 1 epochs to 1, linear rest to 0", settings=settings)
+    assert trainer.lr_scheduler.lr.joints == (0, 2, 10)
+
+
 @pytest.mark.parametrize("stop_after", [3, 11])
 def test_resume_from_checkpoint_continues_exactly(tmp_path, stop_after):
     options = {
