@@ -135,6 +135,11 @@ def test_other_patterns_are_a_mismatch():
         ValueError, match=r"no pattern of lr \('head'\) fits parameter group 'x'"
     ):  # the saved patterns fit no group here
         loaded(saved_after(5, {"head": OLD}, named(head=0.1)), OLD, "saved", optimizer=named(x=0.1))
+    scheduler = Scheduler(named(x=0.1), OLD, on_mismatch="saved")
+    before = scheduler.state_dict()
+    with pytest.raises(ValueError, match="no pattern of lr"):
+        scheduler.load_state_dict(saved_after(5, {"head": OLD}, named(head=0.1)))
+    assert scheduler.state_dict() == before, "nothing was taken over"
 
 
 def test_weight_decay_is_under_the_same_contract():

@@ -80,7 +80,8 @@ def _mismatch(schedule: Schedule, updates: int) -> str | None:
         ahead = [r for r in schedule.ramps if r.end > updates]
         if all(r.start_value == r.end_value for r in ahead) and schedule(updates - 1) == schedule(total):
             return None
-        reached = f"the last update is at {schedule(updates - 1):.4g} times the peak and not at {schedule(total):.4g}"
+        at = f"the run ends at {schedule(updates - 1):.4g} times the peak, the schedule at {schedule(total):.4g}"
+        reached = f"its last {total - updates:,} are never made ({at})"
     elif total < updates and last.start_value != last.end_value:
         reached = f"the last {updates - total:,} updates stay at {schedule(total):.4g} times the peak"
     else:

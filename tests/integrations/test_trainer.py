@@ -142,11 +142,18 @@ def test_transformers_18070_more_steps_on_resume_are_refused_or_extended(tmp_pat
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
-        ("cosine 30 from 1 to 0", r"is 30 updates long and the Trainer makes 20, so the last update is at 0\.25 times"),
+        (
+            "cosine 30 from 1 to 0",
+            r"is 30 updates long and the Trainer makes 20, so its last 10 are never made \(the run",
+        ),
+        (
+            "hold 20, linear 5 to 0.5, linear 5 to 1",
+            r"\(the run ends at 1 times the peak, the schedule at 1\); write max_st",
+        ),
         ("cosine 10 from 1 to 0", r"is 10 updates long and .* 20, so the last 10 updates stay at 0 times the peak"),
         (
             "linear 5 to 1, hold 7, linear 12 to 0",
-            r"the last update is at 0\.3333 times the peak and not at 0; write max",
+            r"the run ends at 0\.3333 times the peak, the schedule at 0\)",
         ),
     ],
 )
