@@ -261,3 +261,13 @@ def test_reduce_lr_on_plateau_beside_it_acts_on_the_peak():
     scheduler.refresh()
     assert values(optimizer, "lr") == [0.05 * CURVE(3)]
     assert lrs_used(optimizer, scheduler, 3) == [[0.05 * CURVE(step)] for step in (3, 4, 5)]
+
+
+def test_a_resumed_scheduler_is_past_its_first_step_as_torchs_is():
+    optimizer = optimizer_with(0.1)
+    scheduler = Scheduler(optimizer, CURVE)
+    lrs_used(optimizer, scheduler, 7)
+    resumed = Scheduler(optimizer_with(0.1), CURVE)
+    resumed.load_state_dict(scheduler.state_dict())
+    resumed.step()  # no warning about the first one
+    assert resumed.last_epoch == 8
