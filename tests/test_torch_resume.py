@@ -1,6 +1,7 @@
 """The resume contract: a saved schedule that is not the code's is refused, unless another way on is chosen."""
 
 import re
+import warnings
 
 import pytest
 from hypothesis import assume, given
@@ -78,6 +79,15 @@ def test_extending_goes_on_exactly_when_it_is_stopped_and_resumed_again():
         loaded(part.state_dict(), lehr.cosine(total=300, warmup=10))
 
 
+def test_extending_a_run_that_has_ended_at_0_is_told_to_stay_there():
+    state = saved_after(30, lehr.linear(total=30))
+    with pytest.warns(
+        UserWarning, match="is at 0 at step 30, .* nothing more would be learned; on_mismatch=.new. takes"
+    ):
+        scheduler = loaded(state, lehr.linear(total=60), "extend")
+    assert scheduler.lr == lehr.linear(total=30).extend(lehr.linear(total=60), at=30)
+
+
 def test_extending_before_the_first_update_takes_the_new_one():
     assert loaded(saved_after(0, OLD), NEW, "extend").lr == NEW
 
@@ -89,6 +99,7 @@ def test_extend_is_schedule_extend_for_any_two(saved, here):
     assert settle(saved, saved, 20) is saved
     with pytest.raises(ValueError, match="the saved schedule differs"):
         settle(saved, here, 20)
+    warnings.simplefilter("ignore")  # that it stays at 0, where it does
     try:
         expected = saved.extend(here, at=20)
     except ValueError as error:  # no room for it, or a shape that cannot start from there

@@ -264,7 +264,9 @@ class Scheduler(LRScheduler):
         was taken over.
         """
         if not {"last_epoch", "schedule", "fingerprint"} <= set(state_dict):
-            raise ValueError(f"this is not the state of a lehr Scheduler: its keys are {', '.join(state_dict)}")
+            raise ValueError(
+                f"this is not the state of a lehr Scheduler: its keys are {', '.join(state_dict) or 'none'}"
+            )
         step, groups = state_dict["last_epoch"], self.optimizer.param_groups
         saved = {"lr": state_dict, **state_dict.get("others", {})}
         targets: Targets = {}
