@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lehr.compare import diff
     from lehr.conventions import convert
     from lehr.cycles import multistep, one_cycle, sgdr, step, wsd_s
+    from lehr.fit import identify
     from lehr.recipes import (
         constant,
         cosine,
@@ -52,6 +53,7 @@ _HOME = {
     "exponential": "recipes",
     "from_dict": "schedule",
     "half_cosine": "recipes",
+    "identify": "fit",
     "inverse_sqrt": "recipes",
     "linear": "recipes",
     "multistep": "cycles",
@@ -85,6 +87,7 @@ __all__ = [
     "from_dict",
     "functional",
     "half_cosine",
+    "identify",
     "inverse_sqrt",
     "linear",
     "multistep",
