@@ -7,6 +7,7 @@ taken.
 
 import math
 import re
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
 
@@ -72,11 +73,8 @@ def joint_of(points: Points, one: Piece, other: Piece, last: int, first: int) ->
 
 
 def index_of(points: Points, step: int) -> int:
-    lo, hi = 0, len(points.steps)
-    while lo < hi:
-        middle = (lo + hi) // 2
-        lo, hi = (middle + 1, hi) if points.steps[middle] < step else (lo, middle)
-    return lo
+    """Which point has the step."""
+    return bisect_left(points.steps, step)
 
 
 @dataclass(frozen=True)
