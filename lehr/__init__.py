@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lehr.compare import diff
     from lehr.conventions import convert
     from lehr.cycles import multistep, one_cycle, sgdr, step, wsd_s
+    from lehr.fit import identify
     from lehr.lint import check
     from lehr.recipes import (
         constant,
@@ -54,6 +55,7 @@ _HOME = {
     "exponential": "recipes",
     "from_dict": "schedule",
     "half_cosine": "recipes",
+    "identify": "fit",
     "inverse_sqrt": "recipes",
     "linear": "recipes",
     "multistep": "cycles",
@@ -88,6 +90,7 @@ __all__ = [
     "from_dict",
     "functional",
     "half_cosine",
+    "identify",
     "inverse_sqrt",
     "linear",
     "multistep",
