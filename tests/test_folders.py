@@ -14,7 +14,7 @@ from safetensors.torch import load, load_file
 from test_checkpoint import Malicious, make, trained_alike
 
 from lehr.train.checkpoint import load_checkpoint
-from lehr.train.durable import as_safetensors, replace_text, write_file
+from lehr.train.durable import as_safetensors, holds, replace_text, write_file
 from lehr.train.folders import Damaged, all_folders, newest, read, set_aside, verify, write
 from lehr.train.retention import kept, most_at_once, prune, sweep
 from lehr.train.snapshot import random_states, restore_random, take
@@ -76,6 +76,11 @@ def test_large_and_small_parts_are_written_whole(tmp_path):
     assert fact["size"] == (tmp_path / "file").stat().st_size
     back = load_file(tmp_path / "file")
     assert all(torch.equal(back[name], tensors[name]) for name in tensors)
+    assert holds(tmp_path / "file", as_safetensors(tensors))
+    raw = (tmp_path / "file").read_bytes()
+    for other in (raw[:-1], raw + b" ", raw[:9_000_000] + bytes([raw[9_000_000] ^ 1]) + raw[9_000_001:]):
+        (tmp_path / "other").write_bytes(other)
+        assert not holds(tmp_path / "other", as_safetensors(tensors))
     with pytest.raises(FileExistsError):
         write_file(tmp_path / "file", [b"never over another"])
 

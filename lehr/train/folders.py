@@ -1,22 +1,23 @@
 """A run's checkpoint folders, `checkpoints/step-00000500/`: whole, or not there.
 
 A folder is written under another name, file by file, each flushed to the disk; `manifest.json` comes last, with the
-size and sha256 of every other file; then all is read back and compared, and only then renamed. Nothing in a folder can
-execute when it is loaded: tensors are safetensors, the rest is JSON.
+size and sha256 of every other file; then all is read back and compared with memory, and only then renamed. Nothing in
+a folder can execute when it is loaded: tensors are safetensors, the rest is JSON.
 """
 
+import errno
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from lehr.train.durable import as_safetensors, sha256, sync_folder, write_file
+from lehr.train.durable import as_safetensors, holds, sha256, sync_folder, write_file
 from lehr.train.snapshot import Snapshot, optimizer_state
 
 MANIFEST = "manifest.json"
@@ -40,17 +41,13 @@ def write(checkpoints: Path, snapshot: Snapshot, before: Callable[[], None] | No
     shutil.rmtree(beside, ignore_errors=True)
     os.mkdir(beside)
     try:
-        state = {"format": FORMAT, **snapshot.state}
-        parts = {
-            "model.safetensors": as_safetensors(snapshot.model),
-            "optimizer.safetensors": as_safetensors(snapshot.optimizer),
-            "state.json": [_json(state)],
-            "random-00000.json": [_json(snapshot.random, indent=None)],
-        }
-        files = {name: write_file(beside / name, data) for name, data in parts.items()}
-        write_file(beside / MANIFEST, [_json({"files": files})])
+        files = {name: write_file(beside / name, data) for name, data in _files(snapshot).items()}
+        manifest = [_json({"files": files})]
+        write_file(beside / MANIFEST, manifest)
         sync_folder(beside)
-        verify(beside)
+        for name, data in {**_files(snapshot), MANIFEST: manifest}.items():
+            if not holds(beside / name, data):
+                raise OSError(errno.EIO, f"what the disk gives back is not what was written to it, in {name}")
         if before is not None:
             before()
         if folder.exists():
@@ -61,6 +58,16 @@ def write(checkpoints: Path, snapshot: Snapshot, before: Callable[[], None] | No
         raise
     sync_folder(checkpoints)
     return folder
+
+
+def _files(snapshot: Snapshot) -> dict[str, Iterable[Any]]:
+    """The contents of each file but the manifest."""
+    return {
+        "model.safetensors": as_safetensors(snapshot.model),
+        "optimizer.safetensors": as_safetensors(snapshot.optimizer),
+        "state.json": [_json({"format": FORMAT, **snapshot.state})],
+        "random-00000.json": [_json(snapshot.random, indent=None)],
+    }
 
 
 def _json(data: Any, indent: int | None = 1) -> bytes:
