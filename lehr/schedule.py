@@ -12,12 +12,13 @@ from itertools import pairwise
 from numbers import Real
 from typing import Any, Literal, overload
 
-from lehr import areas, verbs
 from lehr.evaluate import Row, on_array
 from lehr.ramp import LATEST as LATEST
 from lehr.ramp import Ramp as Ramp
 from lehr.ramp import prepare
 from lehr.words import is_number, nearest, write_number
+
+# The rooms of the verbs and the areas are loaded by the methods that need them: `import lehr` stays instant.
 
 Sample = Literal["end", "start"]
 
@@ -198,6 +199,8 @@ class Schedule:
         >>> print(stable.cooldown(at=800, over=200))
         linear 100 to 1, hold 900, at 800 sqrt 200 to 0
         """
+        from lehr import verbs
+
         return Schedule(verbs.cooldown(self.ramps, at, over, to, shape), self.sample)
 
     def extend(self, to: "float | Schedule", at: float) -> "Schedule":
@@ -222,6 +225,8 @@ class Schedule:
         >>> print(stable.extend(schedule, at=550))
         linear 100 to 1, hold 700, at 550 cosine 450 to 0
         """
+        from lehr import verbs
+
         if not isinstance(to, Schedule):
             return Schedule(verbs.lengthen(self.ramps, to, at), self.sample)
         if at:
@@ -239,6 +244,8 @@ class Schedule:
         >>> print(Schedule((Ramp(0, 100, 0, 1), Ramp(100, 900, 1, 0, "cosine"))).rescale(2000))
         linear 100 to 1, cosine 1900 to 0
         """
+        from lehr import verbs
+
         warmup: float = 0
         for (ramp, cut), name in zip(self._cuts(), self._phases(), strict=True):
             if name != "warmup":
@@ -258,6 +265,8 @@ class Schedule:
         >>> print(Schedule((Ramp(0, 100, 0, 1), Ramp(100, 900, 1, 0, "cosine"))).stretch(0.5))
         linear 50 to 1, cosine 450 to 0
         """
+        from lehr import verbs
+
         return Schedule(verbs.stretch(self.ramps, k), self.sample)
 
     def then(self, other: "Schedule") -> "Schedule":
@@ -269,6 +278,8 @@ class Schedule:
         >>> print(Schedule((Ramp(0, 100, 0, 1),)).then(Schedule((Ramp(0, 900, 1, 0, "cosine"),))))
         linear 100 to 1, cosine 900 to 0
         """
+        from lehr import verbs
+
         if not isinstance(other, Schedule):
             raise TypeError(f"what follows a schedule is another one, not {other!r}")
         self._alike(other)
@@ -280,6 +291,8 @@ class Schedule:
         >>> print(Schedule((Ramp(0, 100, 1, 0, "cosine"),)).repeat(2))
         cosine 100 from 1 to 0, cosine 100 from 1 to 0
         """
+        from lehr import verbs
+
         return Schedule(verbs.repeat(self.ramps, n), self.sample)
 
     def _alike(self, other: "Schedule") -> None:
@@ -298,6 +311,8 @@ class Schedule:
         >>> Schedule((Ramp(0, 100, 0, 1), Ramp(100, 900, 1, 0, "cosine"))).area()
         500.0
         """
+        from lehr import areas
+
         return areas.area(self.ramps, a, self.total if b is None else b)
 
     def update_sum(self, start: int = 0, stop: int | None = None) -> float:
@@ -310,6 +325,8 @@ class Schedule:
         >>> Schedule((Ramp(0, 4, 0, 1),)).update_sum(), Schedule((Ramp(0, 4, 0, 1),), sample="start").update_sum()
         (2.5, 1.5)
         """
+        from lehr import areas
+
         stop = math.ceil(self.total) if stop is None else stop
         return areas.update_sum(self.ramps, self._closed, self, start, stop)
 
