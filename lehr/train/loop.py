@@ -26,12 +26,18 @@ from lehr.train.setup import Parts
 
 
 def train(
-    config: Config, folder: Path | None, resume: bool = False, or_start: bool = False, dry_run: bool = False
+    config: Config,
+    folder: Path | None,
+    resume: bool = False,
+    or_start: bool = False,
+    dry_run: bool = False,
+    other_data: bool = False,
 ) -> None:
     """Train as `config` says, into `folder` (None: a new one, runs/<time>).
 
     `resume` goes on from the folder's newest whole checkpoint; `or_start` starts over where a run was ended before its
-    first one; `dry_run` writes config.json and says what the run would be.
+    first one; `other_data` allows it to go on with another text; `dry_run` writes config.json and says what the run
+    would be.
 
     Raises ValueError or OSError for a request that makes no sense, before anything is trained; RunFailed when the run
     cannot go on; Stopped after SIGINT or SIGTERM.
@@ -44,7 +50,7 @@ def train(
             raise ValueError(
                 f"{folder} was ended before its first checkpoint; write --resume-or-start to start it over"
             )
-        setup.check_same(folder, parts)
+        setup.check_same(folder, parts, other_data)
     folder.mkdir(parents=True, exist_ok=True)
     setup.write_config(folder, parts)
     with closing(Report(folder / "log.txt", parts.config.train.steps)) as report:
@@ -143,7 +149,7 @@ def validation(parts: Parts) -> dict[str, Any]:
         size += int(sizes[y].sum())
     parts.model.train()
     mean = total / tokens
-    return {"val_loss": mean, "val_bpb": total / math.log(2) / size, "val_tokens": tokens}
+    return {"val_loss": mean, "val_bpb": total / math.log(2) / max(size, 1), "val_tokens": tokens}
 
 
 def save(folder: Path, parts: Parts, step: int) -> None:
@@ -152,6 +158,7 @@ def save(folder: Path, parts: Parts, step: int) -> None:
         "schedule": str(parts.schedule),
         "fingerprint": parts.schedule.fingerprint,
         "config": configs.to_dict(parts.config),
+        "text": setup.text_facts(parts.corpus),
         "versions": setup.versions(),
     }
     checkpoint.write_folder(folder / "checkpoints", step, parts.model, parts.optimizer, facts)
