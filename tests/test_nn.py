@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from lehr import nn
 from lehr.nn import Block, RMSNorm, SwiGLU, TransformerLM, cross_entropy, gradient_clipping, rope, softmax
+from lehr.nn.model import _causal_attention
 
 SIZES = {"vocab_size": 60, "context_length": 24, "d_model": 32, "num_layers": 2, "num_heads": 4, "d_ff": 48}
 FLOAT32 = pytest.param(contextlib.nullcontext, id="float32")
@@ -139,7 +140,7 @@ def test_the_models_attention_is_the_readable_one_with_a_causal_mask(seq, dtype)
     q, k, v = torch.randn(3, 1, 2, seq, 4).to(dtype)
     readable = nn.scaled_dot_product_attention(q, k, v, torch.ones(seq, seq, dtype=torch.bool).tril())
     tolerance = 1e-5 if dtype == torch.float32 else 4 * BFLOAT16_EPS
-    torch.testing.assert_close(nn._causal_attention(q, k, v), readable, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(_causal_attention(q, k, v), readable, rtol=tolerance, atol=tolerance)
 
 
 # --- rope ---
