@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lehr.cli.options import Commands, Parser, number
@@ -16,7 +17,7 @@ FEW_PARAMETERS = 5_000_000
 
 def add(commands: Commands) -> dict[str, Parser]:
     """Add the commands; return their parsers by name."""
-    return {"sample": _add_sample(commands)}
+    return {"sample": _add_sample(commands), "export": _add_export(commands)}
 
 
 def whole(text: str) -> int:
@@ -114,3 +115,28 @@ def _show(text: str) -> None:
 
 def _escape(letter: str) -> str:
     return letter.encode("unicode_escape").decode()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# export
+
+
+def _add_export(commands: Commands) -> Parser:
+    command = commands.add_parser("export", help="a run's model as a folder for other libraries", allow_abbrev=False)
+    command.add_argument("folder", metavar="RUN", help="a run's folder; RUN@STEP for an earlier checkpoint")
+    command.add_argument(
+        "--format", choices=("hf",), default="hf", help="hf: LlamaForCausalLM of transformers (default)"
+    )
+    command.add_argument("--out", type=Path, metavar="DIR", help="a new folder (default RUN/hf)")
+    command.set_defaults(run=_export)
+    return command
+
+
+def _export(options: argparse.Namespace) -> None:
+    from lehr.train.export import export_hf
+    from lehr.train.runs import open_run
+
+    run = open_run(options.folder, "cpu")
+    out = run.folder / "hf" if options.out is None else options.out
+    export_hf(run, out)
+    print(out)
