@@ -17,7 +17,8 @@ FEW_PARAMETERS = 5_000_000
 
 def add(commands: Commands) -> dict[str, Parser]:
     """Add the commands; return their parsers by name."""
-    return {"sample": _add_sample(commands), "export": _add_export(commands)}
+    by_name = {"tokenize": _add_tokenize(commands), "sample": _add_sample(commands), "export": _add_export(commands)}
+    return by_name
 
 
 def whole(text: str) -> int:
@@ -26,6 +27,54 @@ def whole(text: str) -> int:
     if value != int(value) or value < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(value)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# tokenize
+
+
+def _add_tokenize(commands: Commands) -> Parser:
+    command = commands.add_parser("tokenize", help="text of any size to token ids on the disk", allow_abbrev=False)
+    command.add_argument(
+        "paths", metavar="PATH", nargs="+", help="text, JSON lines, datasets: files, folders, patterns"
+    )
+    command.add_argument("--out", type=Path, metavar="DIR", required=True, help="a new folder, for lehr train --data")
+    command.add_argument("--vocab-size", type=whole, metavar="N", help="of the BPE that is learnt (default 8192)")
+    command.add_argument("--tokenizer", metavar="FILE", help="a tokenizers file to use instead of learning one")
+    command.add_argument("--field", default="text", metavar="NAME", help="of JSON lines and datasets (default text)")
+    command.add_argument(
+        "--learn-from", type=whole, default=2**28, metavar="BYTES", help="learn from so much text (default 268M)"
+    )
+    command.add_argument(
+        "--shard-tokens", type=whole, default=2**24, metavar="N", help="about so many ids a file (default 16.8M)"
+    )
+    command.set_defaults(run=_tokenize)
+    return command
+
+
+def _tokenize(options: argparse.Namespace) -> None:
+    from lehr.train.progress import Bar
+    from lehr.train.shards import tokenize
+
+    if options.tokenizer and options.vocab_size:
+        raise ValueError("--tokenizer has a vocabulary already; leave --vocab-size out")
+    with Bar() as bar:
+        facts = tokenize(
+            options.paths,
+            options.out,
+            options.vocab_size or 8192,
+            options.tokenizer,
+            options.field,
+            options.shard_tokens,
+            options.learn_from,
+            watch=bar.watch,
+            say=bar.say,
+        )
+    print(
+        f"{facts['tokens']:,} tokens of {facts['vocab_size']:,} kinds from {facts['bytes']:,} bytes in "
+        f"{facts['documents']:,} documents: {facts['bytes'] / max(facts['tokens'], 1):.2f} bytes a token"
+    )
+    print(f"train on them with: lehr train --data {options.out}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

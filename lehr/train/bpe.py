@@ -6,6 +6,14 @@ SEPARATOR = "<|endoftext|>"
 SMALLEST = 257  # the bytes and the end of text
 
 
+def check_size(vocab_size: int) -> None:
+    """Raise ValueError for a vocabulary that has no room for the bytes."""
+    if vocab_size < SMALLEST:
+        raise ValueError(
+            f"a vocabulary has the 256 bytes and {SEPARATOR}, so --vocab-size is 257 or more, not {vocab_size}"
+        )
+
+
 def learn(texts: Iterator[str], vocab_size: int) -> str:
     """Return a tokenizers file's JSON: byte-level BPE (Sennrich et al. 2016, arXiv 1508.07909; Radford et al. 2019).
 
@@ -18,10 +26,7 @@ def learn(texts: Iterator[str], vocab_size: int) -> str:
     >>> [learnt.id_to_token(index) for index in learnt.encode("low").ids]
     ['low']
     """
-    if vocab_size < SMALLEST:
-        raise ValueError(
-            f"a vocabulary has the 256 bytes and {SEPARATOR}, so --vocab-size is 257 or more, not {vocab_size}"
-        )
+    check_size(vocab_size)
     try:
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     except ModuleNotFoundError:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -112,8 +113,9 @@ def _of_arrays(found: Sequence[Source], where: str, tokenizer: str, val_fraction
     read = tokens.read(found, dtype)
     if tokenizer == "char":
         raise ValueError(f"{where} holds token ids, no characters; name their tokenizer: --set data.tokenizer=FILE")
-    # of a folder of `lehr tokenize`, `bytes` is the default that nobody wrote: the folder knows better
-    name = str(read.tokenizer) if read.tokenizer and tokenizer == "bytes" else tokenizer
+    # a folder of `lehr tokenize` knows better than `bytes`, the default that nobody wrote, or a file that was moved
+    missing = tokenizer == "bytes" or not Path(tokenizer).exists()
+    name = str(read.tokenizer) if read.tokenizer and missing else tokenizer
     table = load(name)
     if read.tokenizer and table.fingerprint != load(str(read.tokenizer)).fingerprint:
         raise ValueError(f"data.tokenizer={tokenizer} is not what made {where}; leave it out: the folder has its own")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lehr.train import Stopped, sources
-from lehr.train.bpe import SEPARATOR, learn
+from lehr.train.bpe import SEPARATOR, check_size, learn
 from lehr.train.corpus import encode
 from lehr.train.sources import MANIFEST, Chunk, Source
 from lehr.train.tokenizer import Subwords, load
@@ -50,6 +50,13 @@ def tokenize(
     names a file. Every document ends with the end-of-text token, where the tokenizer has one. Raises ValueError or
     OSError for what cannot be, also where `out` holds something else; Stopped after SIGINT or SIGTERM.
     """
+    given = load(tokenizer) if tokenizer else None
+    if given is None:
+        check_size(vocab_size)
+    elif not isinstance(given, Subwords):
+        raise ValueError(f"--tokenizer is a file of the tokenizers library, not {tokenizer!r}")
+    if shard_tokens < 1 or learn_from < 1:
+        raise ValueError("a shard has 1 token or more, and there is 1 byte or more to learn from")
     found = sources.find(paths)
     if any(source.kind == "tokens" for source in found):
         raise ValueError(f"{next(s.path for s in found if s.kind == 'tokens')} holds token ids already; give text")
@@ -58,7 +65,7 @@ def tokenize(
     request: dict[str, Any] = {
         "sources": [_stamp(source) for source in found],
         "field": field,
-        "tokenizer": {"given": load(tokenizer).fingerprint} if tokenizer else {"bpe": vocab_size, "from": learn_from},
+        "tokenizer": {"given": given.fingerprint} if given else {"bpe": vocab_size, "from": learn_from},
         "shard_tokens": shard_tokens,
     }
     facts = _begin(out, request)
@@ -73,7 +80,7 @@ def tokenize(
                 raise Stopped(received[0])
 
         total = sum(map(_size, found))
-        table = _tokenizer(out, found, request, tokenizer, vocab_size, learn_from, look, say)
+        table = _tokenizer(out, found, request, given, vocab_size, learn_from, look, say)
         if facts["shards"]:
             say(f"going on after {sum(shard['tokens'] for shard in facts['shards']):,} tokens in {out}")
         for shard, ids in _shards(found, field, table, facts["shards"], shard_tokens, look, say):
@@ -98,8 +105,11 @@ def _begin(out: Path, request: dict[str, Any]) -> dict[str, Any]:
         facts = read_manifest(out)
         for name, value in request.items():
             if facts.get(name) != value:
-                what = {"sources": "another text, or one that was changed since", "tokenizer": "another tokenizer"}
-                raise ValueError(f"{out} was made from {what.get(name, 'another ' + name)}; write another --out")
+                what = {"sources": "from another text, or one that was changed since"}
+                what["tokenizer"] = "with another tokenizer or --vocab-size"
+                raise ValueError(
+                    f"{out} was made {what.get(name, 'with another --' + name.replace('_', '-'))}; write another --out"
+                )
         return facts
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not an empty folder; write another --out")
@@ -113,7 +123,7 @@ def _tokenizer(
     out: Path,
     found: list[Source],
     request: dict[str, Any],
-    tokenizer: str | None,
+    given: Subwords | None,
     vocab_size: int,
     learn_from: int,
     look: Callable[[str, int], None],
@@ -122,17 +132,11 @@ def _tokenizer(
     """That of the folder; made first, if it is not there."""
     path = out / TOKENIZER
     if not path.is_file():
-        if tokenizer is None:
-            text = learn(_spread(found, request["field"], learn_from, look), vocab_size)
-        else:
-            given = load(tokenizer)
-            if not isinstance(given, Subwords):
-                raise ValueError(f"--tokenizer is a file of the tokenizers library, not {tokenizer!r}")
-            text = given.text
+        text = given.text if given else learn(_spread(found, request["field"], learn_from, look), vocab_size)
         _write(path, text.encode())
     table = load(str(path))
     assert isinstance(table, Subwords)
-    if tokenizer is None and table.vocab_size < vocab_size:
+    if given is None and table.vocab_size < vocab_size:
         say(f"the text has pairs for a vocabulary of {table.vocab_size:,} only")
     return table
 
