@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lehr import functional as functional
+    from lehr.compare import diff
     from lehr.conventions import convert
     from lehr.cycles import multistep, one_cycle, sgdr, step, wsd_s
+    from lehr.fit import identify
+    from lehr.lint import check
     from lehr.recipes import (
         constant,
         cosine,
@@ -44,12 +47,15 @@ _HOME = {
     "Clock": "spec",
     "Ramp": "schedule",
     "Schedule": "schedule",
+    "check": "lint",
     "constant": "recipes",
     "convert": "conventions",
     "cosine": "recipes",
+    "diff": "compare",
     "exponential": "recipes",
     "from_dict": "schedule",
     "half_cosine": "recipes",
+    "identify": "fit",
     "inverse_sqrt": "recipes",
     "linear": "recipes",
     "multistep": "cycles",
@@ -75,13 +81,16 @@ __all__ = [
     "Clock",
     "Ramp",
     "Schedule",
+    "check",
     "constant",
     "convert",
     "cosine",
+    "diff",
     "exponential",
     "from_dict",
     "functional",
     "half_cosine",
+    "identify",
     "inverse_sqrt",
     "linear",
     "multistep",

@@ -86,8 +86,35 @@ def terminal(schedules: Mapping[str, Schedule], total: int | None = None, column
     return str(figure.show(legend=len(schedules) > 1))
 
 
+def in_letters(schedules: Mapping[str, Schedule], total: int | None = None, columns: int = 64, lines: int = 12) -> str:
+    """Return curves as text, each drawn with its own letter, and `=` where they lie on each other.
+
+    >>> import lehr
+    >>> print(in_letters({"A": lehr.linear(20, 0, 0), "B": lehr.constant(20)}, columns=20, lines=4))
+             1 |====BBBBBBBBBBBBBBBB
+               |    AAAAAA
+               |          AAAAAA
+             0 |                AAAA
+                0           step  19
+    """
+    total = int(total or max(schedule.total for schedule in schedules.values())) or 1
+    top = max(schedule.peak for schedule in schedules.values()) or 1.0
+    canvas = [[" "] * columns for _ in range(lines)]
+    for column in range(columns):
+        step = round(column * (total - 1) / (columns - 1))
+        for letter, schedule in schedules.items():
+            line = canvas[round((1 - schedule(step) / top) * (lines - 1))]
+            line[column] = letter if line[column] == " " else "="
+    ticks = {0: f"{top:.4g}", (lines - 1) / 2: f"{top / 2:.4g}", lines - 1: "0"}
+    rows = [f"{ticks.get(index, ''):>10} |{''.join(line).rstrip()}" for index, line in enumerate(canvas)]
+    last = f"{total - 1:,}"
+    return "\n".join([*rows, f"{'':12}0{'step  ' + last:>{columns - 1}}"])
+
+
 def _tick(value: float, chars: int, delta: float, left: bool = False) -> str:
     text = f"{value:.0f}" if delta >= 10 else f"{value:.3g}"
+    if len(text) >= chars:  # it would push the ones beside it away
+        text = f"{value:.3g}"
     return text.ljust(chars) if left else text.rjust(chars)
 
 
@@ -120,10 +147,12 @@ def save_schedules(
     _save(figure, out)
 
 
-def save_run(rows: Sequence[Mapping[str, Any]], schedule: Schedule, out: Path, title: str = "") -> None:
+def save_run(
+    rows: Sequence[Mapping[str, Any]], schedule: Schedule, out: Path, title: str = "", log: bool = False
+) -> None:
     """Draw a run's log: the LR over its schedule's phases, and below it training and validation loss.
 
-    `rows` are those of `metrics.jsonl`; `schedule` gives the LR of each step.
+    `rows` are those of `metrics.jsonl`; `schedule` gives the LR of each step; `log`: a logarithmic LR axis.
     """
     updates = [row for row in rows if "loss" in row]
     evaluations = [row for row in rows if "val_loss" in row]
@@ -141,13 +170,18 @@ def save_run(rows: Sequence[Mapping[str, Any]], schedule: Schedule, out: Path, t
             if 0 < warmup < last:
                 axes.axvline(warmup, color="black", linestyle="--", linewidth=1)
         if 0 < warmup < last:
-            upper.annotate(f"end of warmup: {warmup}", (warmup, 0), xytext=(6, 6), textcoords="offset points")
+            foot = upper.get_xaxis_transform()  # the axes' lower edge, at whatever LR it stands
+            upper.annotate(
+                f"end of warmup: {warmup}", (warmup, 0), xycoords=foot, xytext=(6, 6), textcoords="offset points"
+            )
     if evaluations:
         steps = [row["step"] for row in evaluations]
         losses = [row["val_loss"] for row in evaluations]
         lower.plot(steps, losses, color="#d95d39", marker="o", markersize=4, linewidth=1.4, label="validation")
     upper.set(ylabel="learning rate", title=title)
-    upper.set_ylim(bottom=0)
+    upper.set_yscale("log" if log else "linear")
+    if not log:
+        upper.set_ylim(bottom=0)
     lower.set(xlabel="step", ylabel="loss (nats per token)")
     handles, labels = upper.get_legend_handles_labels()
     if handles:

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.table import Table
 
 from lehr import plot
+from lehr.lint import check
 from lehr.spec import parse
 from lehr.train.config import read
 from lehr.train.estimate import memory
@@ -40,8 +41,9 @@ def announce(report: Report, parts: Parts, folder: Path) -> None:
     )
     report.say(f"machine  {config.train.device}, {config.train.precision}")
     report.say(f"schedule {config.optimizer.lr:g} * ({config.schedule.lr})")
-    if parts.schedule.total != steps:
-        report.say(f"note     the schedule ends after {parts.schedule.total:,} updates, the run after {steps:,}")
+    for found in check(parts.schedule, steps, lr=config.optimizer.lr):
+        if found.severity != "info":
+            report.say(f"{found.severity:8} {found.code}: {found.message}; {found.instead}")
     report.show(key_point_table(parts.schedule, config.optimizer.lr, steps))
 
 
@@ -55,11 +57,14 @@ def finish(report: Report, parts: Parts, folder: Path, rows: list[Row]) -> None:
     report.say(f"sample   {folder / 'sample.txt'}")
 
 
-def draw(folder: Path, out: Path) -> None:
-    """Draw the curves of a run's folder, finished or not. Raises ValueError if it holds no run."""
+def draw(folder: Path, out: Path, log: bool = False) -> None:
+    """Draw the curves of a run's folder, finished or not; `log`: the LR on a logarithmic axis.
+
+    Raises ValueError if it holds no run.
+    """
     facts = read(folder)
     title = f"{folder.name}: peak {facts['optimizer']['lr']:g}, {facts['schedule']['lr']}"
-    plot.save_run(read_rows(folder / "metrics.jsonl"), parse(facts["schedule"]["lr"]), out, title)
+    plot.save_run(read_rows(folder / "metrics.jsonl"), parse(facts["schedule"]["lr"]), out, title, log)
 
 
 def write_sample(parts: Parts, folder: Path) -> str:

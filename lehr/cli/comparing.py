@@ -1,0 +1,290 @@
+"""The commands that hold a schedule against something: diff, extend, identify."""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lehr.cli.options import Commands, Parser, add_clock, clock, count, number
+from lehr.words import nearest
+
+if TYPE_CHECKING:
+    from lehr.schedule import Schedule
+
+
+def add(commands: Commands) -> dict[str, Parser]:
+    """Add the commands; return their parsers by name."""
+    return {"diff": _add_diff(commands), "extend": _add_extend(commands), "identify": _add_identify(commands)}
+
+
+def _add_diff(commands: Commands) -> Parser:
+    command = commands.add_parser(
+        "diff",
+        help="where two schedules differ, and by how much",
+        allow_abbrev=False,
+        epilog="Exits with 1 if they do.",
+    )
+    command.add_argument("a", metavar="A", help="a schedule text, or a run's folder")
+    command.add_argument("b", metavar="B", help="another")
+    command.add_argument("--lr", type=number, help="the peak learning rate (default 1, or the run's)")
+    command.add_argument(
+        "--tolerance",
+        type=number,
+        default=1e-12,
+        metavar="SHARE",
+        help="of the peak: what is no further apart counts as equal (default 1e-12)",
+    )
+    command.add_argument("--json", action="store_true", help="print the findings as JSON")
+    command.add_argument("--out", type=Path, metavar="PNG", help="draw both into this file too")
+    add_clock(command)
+    command.set_defaults(run=_diff)
+    return command
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from lehr import plot
+    from lehr.compare import diff
+
+    read = [_schedule(word, options) for word in (options.a, options.b)]
+    texts = [schedule for schedule, _ in read]
+    # beside a run a text is taken at that run's peak
+    default = next((lr for _, lr in read if lr is not None), 1.0)
+    peaks = [default if lr is None else lr for _, lr in read]
+    a, b = (peak * schedule for peak, schedule in zip(peaks, texts, strict=True))
+    found = diff(a, b, options.tolerance)
+    if options.out is not None:
+        plot.save_schedules({f"A: {texts[0]}": a, f"B: {texts[1]}": b}, options.out, options.total)
+    if options.json:
+        head = {"a": str(texts[0]), "b": str(texts[1]), "lr": peaks, "differ": bool(found)}
+        print(json.dumps({**head, **asdict(found)}, indent=2))
+        return int(bool(found))
+    for letter, peak, schedule in zip("AB", peaks, texts, strict=True):
+        print(_filled(f"{letter}  {schedule}" + (f"  [times {peak:g}]" if peak != 1 else ""), 3))
+    if not found:
+        print("\nequal at every update" + ("" if texts[0] == texts[1] else ", though written differently"))
+    else:
+        print()
+        print(plot.in_letters({"A": a, "B": b}, options.total))
+        print()
+        _print_difference(a, b, found)
+        if a.ramps == b.ramps:
+            early, late = ("A", "B") if a.sample == "end" else ("B", "A")
+            print(f"\nThe same ramps, sampled differently: {late} uses what {early} used one update before.")
+    if options.out is not None:
+        print(options.out)
+    return int(bool(found))
+
+
+def _print_difference(a: "Schedule", b: "Schedule", found: Any) -> None:
+    print(f"{'':17}{'update':>13}{'A':>13}{'B':>13}{'B - A':>12}")
+
+    def row(name: str, at: str, x: float, y: float) -> None:
+        change = f"{100 * (y / x - 1):+.3g} %" if x else "from 0" if y else ""
+        print(f"{name:17}{at:>13}{x:>13.7g}{y:>13.7g}{y - x:>+12.3g}{change:>12}")
+
+    named = {"first difference": found.first, "greatest": found.absolute_at, "greatest in %": found.relative_at}
+    for name, step in named.items():
+        if step is not None:
+            row(name, f"{step:,}", a(step), b(step))
+    row("area", "", *found.areas)
+    row("sum of updates", "", *found.update_sums)
+    if a.total != b.total:
+        print(f"{'ends at':17}{'':13}{a.total:>13,}{b.total:>13,}{b.total - a.total:>+12,}")
+
+
+def _filled(text: str, indent: int) -> str:
+    """The text in lines of 80, those after the first indented."""
+    import textwrap
+
+    return textwrap.fill(text, 80, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _schedule(word: str, options: argparse.Namespace) -> "tuple[Schedule, float | None]":
+    """A schedule text, or that of a run's folder with its peak LR."""
+    from lehr.spec import parse
+
+    if Path(word).is_dir():
+        from lehr.train.config import read
+
+        facts = read(Path(word))
+        lr = float(facts["optimizer"]["lr"]) if options.lr is None else options.lr
+        return parse(facts["schedule"]["lr"]), lr
+    return parse(word, clock(options)), options.lr
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _add_extend(commands: Commands) -> Parser:
+    command = commands.add_parser(
+        "extend",
+        help="another horizon for a run under way: extend and rescale, and the jump each causes",
+        allow_abbrev=False,
+    )
+    command.add_argument("spec", metavar="SPEC", help="the schedule's text, or the run's folder")
+    command.add_argument("--at", type=count, required=True, metavar="STEP", help="the updates done so far")
+    command.add_argument("--to", type=count, required=True, metavar="N", help="the new total, such as 20k")
+    command.add_argument("--lr", type=number, help="the peak learning rate (default 1, or the run's)")
+    command.add_argument("--json", action="store_true", help="print the same as JSON")
+    command.add_argument("--out", type=Path, metavar="PNG", help="draw all three into this file too")
+    add_clock(command)
+    command.set_defaults(run=_extend)
+    return command
+
+
+def _extend(options: argparse.Namespace) -> None:
+    from lehr import plot
+
+    schedule, lr = _schedule(options.spec, options)
+    peak, at = 1.0 if lr is None else lr, options.at
+    if at >= options.to:
+        raise ValueError(f"--to {options.to} is the new total and lies after --at {at}; the run is past it")
+    ways: dict[str, Schedule] = {"as planned": schedule}
+    changes: dict[str, Callable[[], Schedule]] = {
+        "extend": lambda: schedule.extend(options.to, at),
+        "rescale": lambda: schedule.rescale(options.to),
+    }
+    refused = {}
+    for name, change in changes.items():
+        try:
+            ways[name] = change()
+        except ValueError as error:
+            refused[name] = str(error)
+    if len(refused) == 2:
+        raise ValueError(refused["extend"])
+    before = peak * schedule(at - 1)
+    facts = {
+        name: {
+            "text": str(way),
+            "total": way.total,
+            "before": before,
+            "after": peak * way(at),
+            "jump": peak * way(at) / before - 1 if before else None,
+            "update_sum": peak * way.update_sum(),
+        }
+        for name, way in ways.items()
+    }
+    if options.out is not None:
+        plot.save_schedules({f"{name}: {way}": peak * way for name, way in ways.items()}, options.out)
+    if options.json:
+        print(json.dumps({"at": at, **facts, **{name: {"refused": text} for name, text in refused.items()}}, indent=2))
+        return
+    for name in ("as planned", "extend", "rescale"):
+        print(_filled(f"{name:12}{ways.get(name, refused.get(name))}", 12))
+    print()
+    print(
+        f"{'':12}{'LR at ' + format(at - 1, ','):>18}{'LR at ' + format(at, ','):>18}{'jump':>10}{'sum of updates':>18}"
+    )
+    for name, fact in facts.items():
+        jump = "from 0" if fact["jump"] is None else f"{100 * fact['jump']:+.3g} %"
+        print(f"{name:12}{fact['before']:>18.4g}{fact['after']:>18.4g}{jump:>10}{fact['update_sum']:>18,.4g}")
+    if options.out is not None:
+        print(options.out)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _add_identify(commands: Commands) -> Parser:
+    command = commands.add_parser(
+        "identify",
+        help="the schedule behind a logged learning rate",
+        allow_abbrev=False,
+        epilog="Exits with 1 if no schedule fits.",
+    )
+    command.add_argument("file", metavar="FILE", type=Path, help="a JSONL or CSV log, or a run's folder")
+    command.add_argument("--column", default="lr", metavar="NAME", help="of the learning rates (default lr)")
+    command.add_argument("--step-column", default="step", metavar="NAME", help="of the steps (default step)")
+    command.add_argument("--json", action="store_true", help="print the findings as JSON")
+    command.set_defaults(run=_identify)
+    return command
+
+
+def _identify(options: argparse.Namespace) -> int:
+    from lehr.fit import identify
+
+    steps, lrs = _read_log(options.file, options.step_column, options.column)
+    found = identify(steps, lrs)
+    if options.json:
+        facts = {name: value for name in found.__slots__ if (value := getattr(found, name)) is not None}
+        facts["schedule"] = None if found.schedule is None else str(found.schedule)
+        print(json.dumps({"fits": bool(found), **facts}, indent=2))
+        return 0 if found else 1
+    if not found:
+        print(_filled(f"no schedule fits {options.file}: the best one is left at step {found.departs_at:,}", 3))
+        print()
+    print(_filled(found.text, 3))
+    print()
+    rows = [
+        ("peak", f"{found.peak:.12g}"),
+        ("family", found.family),
+        ("warmup", f"{found.warmup:,} updates" if found.warmup else "none"),
+        ("total", f"{found.total:,} updates"),
+        ("floor", f"{found.floor:.6g} of the peak"),
+        ("convention", found.convention),
+        ("log", f"{len(set(steps)):,} points, steps {min(steps):,} to {max(steps):,}"),
+    ]
+    if found:
+        share = found.error / found.peak
+        rows.append(("error", f"at most {share:.1e} of the peak (step {found.error_at:,})" if share else "none"))
+    if found.departures:
+        rows.append(("departures", "a curve is left before its end at step " + ", ".join(map(str, found.departures))))
+    for name, text in rows:
+        print(_filled(f"{name:12}{text}", 12))
+    return 0 if found else 1
+
+
+def _read_log(path: Path, step: str, column: str) -> tuple[list[int], list[float]]:
+    """Two columns of a JSONL or CSV file; rows that lack one of them are skipped."""
+    import csv
+
+    if path.is_dir():
+        path = path / "metrics.jsonl"
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is no text; give a JSONL or CSV file") from None
+    rows: list[tuple[int, dict[str, Any]]] = []
+    lines = text.splitlines()
+    if text.lstrip()[:1] == "{":
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line) if line.strip() else {}
+            except ValueError:
+                if number == len(lines):
+                    break  # half written
+                raise ValueError(f"{path}, line {number}: this is not JSON") from None
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}, line {number}: an object with columns is expected, not {line[:40]!r}")
+            rows.append((number, row))
+    else:
+        reader = csv.DictReader(
+            lines, delimiter="\t" if "\t" in text.partition("\n")[0] else ",", skipinitialspace=True
+        )
+        rows = [(reader.line_num, row) for row in reader]
+    names = list(dict.fromkeys(name for _, row in rows for name in row if isinstance(name, str)))
+    for name, option in ((column, "--column"), (step, "--step-column")):
+        if name not in names:
+            known = nearest(name, names) or f"; it has {', '.join(names[:20]) or 'none'}"
+            raise ValueError(f"{path} has no column {name!r}{known}; write {option} NAME")
+    steps, lrs = [], []
+    for number, row in rows:
+        at, value = row.get(step), row.get(column)
+        if at in (None, "") or value in (None, ""):
+            continue
+        try:
+            steps.append(int(at) if isinstance(at, int) or str(at).strip().isdigit() else _whole(float(at)))
+            lrs.append(float(value))
+        except (TypeError, ValueError):
+            raise ValueError(f"{path}, line {number}: {step}={at!r}, {column}={value!r} are not two numbers") from None
+    return steps, lrs
+
+
+def _whole(value: float) -> int:
+    if value != int(value):
+        raise ValueError
+    return int(value)
