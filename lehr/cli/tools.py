@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lehr.cli.options import Commands, Parser, number
 
 if TYPE_CHECKING:
-    from lehr.train.runs import Run
+    from lehr.train.runs import Run, Summary
 
 # Below it a token is too little work to share: waiting for other threads costs more, far more on a busy machine.
 FEW_PARAMETERS = 5_000_000
@@ -18,7 +18,7 @@ FEW_PARAMETERS = 5_000_000
 def add(commands: Commands) -> dict[str, Parser]:
     """Add the commands; return their parsers by name."""
     by_name = {"tokenize": _add_tokenize(commands), "sample": _add_sample(commands), "export": _add_export(commands)}
-    return by_name
+    return by_name | {"runs": _add_runs(commands)}
 
 
 def whole(text: str) -> int:
@@ -189,3 +189,55 @@ def _export(options: argparse.Namespace) -> None:
     out = run.folder / "hf" if options.out is None else options.out
     export_hf(run, out)
     print(out)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# runs
+
+
+def _add_runs(commands: Commands) -> Parser:
+    command = commands.add_parser("runs", help="a list of runs: state, steps, loss, schedule, size", allow_abbrev=False)
+    command.add_argument("folders", metavar="DIR", nargs="*", help="runs, or folders that hold some (default runs)")
+    command.add_argument("--json", action="store_true", help="print a list of objects")
+    command.set_defaults(run=_runs)
+    return command
+
+
+def _runs(options: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from lehr.cli.subject import print_json
+    from lehr.train.runs import list_runs
+
+    missing = [name for name in options.folders if not Path(name).is_dir()]
+    if missing:
+        raise FileNotFoundError(f"no such folder: {missing[0]}")
+    found = [run for name in options.folders or ["runs"] for run in list_runs(Path(name))]
+    if options.json:
+        print_json([asdict(run) for run in found])
+    elif found:
+        _show_runs(found)
+    else:
+        print(f"no runs in {', '.join(options.folders) or 'runs'}; lehr train begins one")
+
+
+def _show_runs(found: "list[Summary]") -> None:
+    """A row for each run; the schedule takes the width that is left, and goes on below."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from lehr.train.report import count, size
+
+    table = Table(box=None, pad_edge=False, header_style="")
+    table.add_column("run", overflow="fold", ratio=2)
+    table.add_column("state", no_wrap=True)
+    for name in ("steps", "loss", "params", "disk"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("schedule", overflow="fold", ratio=3)
+    for run in found:
+        loss = "" if run.best is None else f"{run.best:.3f}"
+        steps = f"{run.step:,}/{run.steps:,}"
+        table.add_row(str(run.folder), run.state, steps, loss, count(run.parameters), size(run.size), run.schedule)
+    console = Console(highlight=False, markup=False)
+    console.width = max(console.width, 80)
+    console.print(table)
