@@ -13,6 +13,7 @@ import pytest
 from tokenizers import Tokenizer, normalizers
 
 from lehr.cli import main
+from lehr.train import Stopped
 from lehr.train.bpe import learn
 from lehr.train.corpus import load_corpus
 from lehr.train.shards import tokenize
@@ -94,7 +95,8 @@ def test_a_run_that_was_ended_goes_on_and_ends_with_the_same_files(text, whole, 
         while not (out / "tokens-00001.npy").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         process.send_signal(number)
-        process.communicate(timeout=60)
+        _, err = process.communicate(timeout=60)
+    assert number == signal.SIGKILL or "the same command goes on from here" in err
     assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGKILL: -9}[number]
     assert not json.loads((out / "tokens.json").read_text())["complete"]
     with pytest.raises(ValueError, match="is not finished; go on with the same `lehr tokenize`"):
@@ -103,6 +105,20 @@ def test_a_run_that_was_ended_goes_on_and_ends_with_the_same_files(text, whole, 
     tokenize([str(text)], out, vocab_size=300, shard_tokens=10_000, say=said.append)
     assert said[0].startswith("going on after ")
     assert files(out) == files(whole[0])
+
+
+def test_it_can_be_ended_while_it_learns(text, tmp_path):
+    sent = []
+
+    def ended(what, done, total):
+        if not sent:
+            sent.append(what)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.2)  # this is the library's thread; the handler runs in the main one
+
+    with pytest.raises(Stopped):
+        quietly([str(text)], tmp_path / "out", vocab_size=300, shard_tokens=10_000, watch=ended)
+    assert sent == ["learning"] and [path.name for path in (tmp_path / "out").iterdir()] == ["tokens.json"]
 
 
 def test_what_is_complete_is_left_and_what_is_another_text_is_refused(text, whole, tmp_path):
@@ -137,6 +153,12 @@ def test_a_text_that_changes_while_it_is_read_is_noticed(tmp_path):
 def test_damage_to_a_shard_is_named_by_train(whole, text, tmp_path):
     out = tmp_path / "out"
     quietly([str(text)], out, vocab_size=300, shard_tokens=10_000)
+    table = out / "tokenizer.json"
+    before = table.read_text()
+    table.write_text(learn(iter(["another"]), 300))
+    with pytest.raises(ValueError, match=r"is damaged: its tokenizer\.json is not what was written"):
+        load_corpus([str(out)], "bytes", 0.1)
+    table.write_text(before)
     shard = out / "tokens-00001.npy"
     shard.write_bytes(shard.read_bytes()[:-2] + b"\0\1")
     with pytest.raises(ValueError, match=r"is damaged: tokens-00001\.npy is not what was written"):
@@ -168,6 +190,7 @@ def test_a_given_tokenizer_is_used_and_noted_if_it_loses_something(text, tmp_pat
     [
         (["none.txt"], "no such file or folder: none.txt"),
         (["TEXT", "--vocab-size", "200"], "--vocab-size is 257 or more, not 200"),
+        (["TEXT", "--vocab-size", "0"], "--vocab-size is 257 or more, not 0"),
         (["TEXT", "--tokenizer", "bytes"], "--tokenizer is a file of the tokenizers library, not 'bytes'"),
         (["TEXT", "--tokenizer", "x.json", "--vocab-size", "300"], "leave --vocab-size out"),
         (["TEXT", "--shard-tokens", "0"], "a shard has 1 token or more"),
@@ -194,11 +217,11 @@ def test_memory_does_not_grow_with_the_text(tmp_path):
         "print(*(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     )
     peaks = []
-    for count in (100_000, 2_000_000):
+    for count in (100_000, 1_000_000):
         source = tmp_path / f"{count}.txt"
         source.write_text(words(count))
         command = [sys.executable, "-c", code, str(source), str(tmp_path / f"{count}")]
         env = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
         peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout) / 1024)
-    size = (tmp_path / "2000000.txt").stat().st_size / 2**20
-    assert size > 10 and peaks[1] - peaks[0] < size / 2, peaks
+    size = (tmp_path / "1000000.txt").stat().st_size / 2**20
+    assert size > 5 and peaks[1] - peaks[0] < size / 2, peaks

@@ -1,14 +1,17 @@
-"""`lehr train` on the data that people have: real processes, and what a run says about its text."""
+"""`lehr train` on the data that people have: and what a run says about its text."""
 
+import contextlib
+import io
 import json
 import math
-import os
 import subprocess
 import sys
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+from lehr.cli import main
 from lehr.train.bpe import learn
 from lehr.train.metrics import is_evaluation, read_rows
 
@@ -20,11 +23,19 @@ SMALL = (
 VERSES = [f"{i}. Tiger Tiger, burning bright, in the forests of the night; what hand or eye? é漢\n" for i in range(150)]
 
 
+class Done(NamedTuple):
+    """What a command came to."""
+
+    returncode: int
+    stderr: str
+
+
 def train(out, *words, settings=()):
+    """`lehr train` in this process: nothing here depends on its being another one."""
     sets = [word for setting in (*SMALL, *settings) for word in ("--set", setting)]
-    command = [sys.executable, "-m", "lehr", "train", "--out", out, *words, *sets]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=env, timeout=180)
+    with contextlib.redirect_stderr(io.StringIO()) as stderr:
+        status = main(list(map(str, ["train", "--out", out, *words, *sets])))
+    return Done(status, stderr.getvalue())
 
 
 def facts(folder):

@@ -56,13 +56,13 @@ def _tokenize(options: argparse.Namespace) -> None:
     from lehr.train.progress import Bar
     from lehr.train.shards import tokenize
 
-    if options.tokenizer and options.vocab_size:
+    if options.tokenizer and options.vocab_size is not None:
         raise ValueError("--tokenizer has a vocabulary already; leave --vocab-size out")
     with Bar() as bar:
         facts = tokenize(
             options.paths,
             options.out,
-            options.vocab_size or 8192,
+            8192 if options.vocab_size is None else options.vocab_size,
             options.tokenizer,
             options.field,
             options.shard_tokens,
@@ -118,7 +118,10 @@ def _prompt(run: "Run", text: str | None) -> tuple[list[int], str]:
     """The ids to go on from, and what of them to show."""
     tokenizer = run.tokenizer
     if text:
-        return tokenizer.encode(text).tolist(), text
+        ids = tokenizer.encode(text).tolist()
+        if not ids:
+            raise ValueError(f"the run's tokenizer makes no token of the prompt {text!r}; leave --prompt out")
+        return ids, text
     if tokenizer.end_of_text is not None:
         return [tokenizer.end_of_text], ""
     alphabet = getattr(tokenizer, "alphabet", "\n")

@@ -117,7 +117,9 @@ def _of_arrays(found: Sequence[Source], where: str, tokenizer: str, val_fraction
     missing = tokenizer == "bytes" or not Path(tokenizer).exists()
     name = str(read.tokenizer) if read.tokenizer and missing else tokenizer
     table = load(name)
-    if read.tokenizer and table.fingerprint != load(str(read.tokenizer)).fingerprint:
+    if read.tokenizer and table.fingerprint != read.made_by:
+        if name == str(read.tokenizer):
+            raise ValueError(f"{where} is damaged: its tokenizer.json is not what was written; tokenize the text again")
         raise ValueError(f"data.tokenizer={tokenizer} is not what made {where}; leave it out: the folder has its own")
     if read.highest >= table.vocab_size:
         raise ValueError(

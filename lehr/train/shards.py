@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -77,6 +78,7 @@ def tokenize(
         def look(what: str, done: int) -> None:
             watch(what, done, total)
             if received:
+                say(f"stopped by {signal.Signals(received[0]).name}; the same command goes on from here")
                 raise Stopped(received[0])
 
         total = sum(map(_size, found))
@@ -94,6 +96,7 @@ def tokenize(
         raise ValueError(f"{', '.join(paths)} has no text in it")
     digest = hashlib.sha256(json.dumps([table.fingerprint, *(shard["sha256"] for shard in facts["shards"])]).encode())
     facts |= {"complete": True, "vocab_size": table.vocab_size, "fingerprint": digest.hexdigest()[:12]}
+    facts["tokenizer_fingerprint"] = table.fingerprint
     facts |= {name: sum(shard[name] for shard in facts["shards"]) for name in ("tokens", "documents", "bytes")}
     _write_json(out / MANIFEST, facts)
     return facts
@@ -132,10 +135,16 @@ def _tokenizer(
     """That of the folder; made first, if it is not there."""
     path = out / TOKENIZER
     if not path.is_file():
-        text = given.text if given else learn(_spread(found, request["field"], learn_from, look), vocab_size)
+        if given:
+            text = given.text
+        else:  # in a thread of its own: Python's signal handlers run in this one, which the library would hold
+            with ThreadPoolExecutor(1) as pool:
+                text = pool.submit(learn, _spread(found, request["field"], learn_from, look), vocab_size).result()
         _write(path, text.encode())
     table = load(str(path))
     assert isinstance(table, Subwords)
+    if given is not None and table.fingerprint != given.fingerprint:
+        raise ValueError(f"{path} is not the file that {out} was begun with; write another --out")
     if given is None and table.vocab_size < vocab_size:
         say(f"the text has pairs for a vocabulary of {table.vocab_size:,} only")
     return table

@@ -77,12 +77,16 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Read:
-    """Arrays that were opened and gone through once. `tokenizer`: the file that made them, where it is known."""
+    """Arrays that were opened and gone through once.
+
+    `tokenizer`: the file that made them, and `made_by` its fingerprint, where they are known.
+    """
 
     tokens: Tokens
     fingerprint: str
     highest: int
-    tokenizer: Path | None
+    tokenizer: Path | None = None
+    made_by: str = ""
 
 
 def read(sources: Sequence[Source], dtype: str) -> Read:
@@ -99,7 +103,7 @@ def read(sources: Sequence[Source], dtype: str) -> Read:
     digest, highest = hashlib.sha256(), 0
     for part in parts:
         highest = max(highest, _go_through(part, digest))
-    return Read(_joined(parts), digest.hexdigest()[:12], highest, None)
+    return Read(_joined(parts), digest.hexdigest()[:12], highest)
 
 
 def _joined(parts: tuple[Part, ...]) -> Tokens:
@@ -120,7 +124,8 @@ def _read_folder(folder: Path) -> Read:
         if digest.hexdigest() != shard["sha256"]:
             raise ValueError(f"{folder} is damaged: {shard['name']} is not what was written; tokenize the text again")
         parts.append(part)
-    return Read(_joined(tuple(parts)), facts["fingerprint"], highest, folder / "tokenizer.json")
+    made_by = facts.get("tokenizer_fingerprint", "")
+    return Read(_joined(tuple(parts)), facts["fingerprint"], highest, folder / "tokenizer.json", made_by)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
