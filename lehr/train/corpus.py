@@ -48,8 +48,8 @@ def load_corpus(
     kinds = sorted({source.kind for source in found})
     if "tokens" in kinds:
         if len(kinds) > 1:
-            names = [next(source.path for source in found if source.kind == kind) for kind in kinds]
-            raise ValueError(f"{names[0]} and {names[1]} are token ids and text; give one or the other")
+            ids_, text = (next(s.path for s in found if (s.kind == "tokens") == wanted) for wanted in (True, False))
+            raise ValueError(f"{ids_} holds token ids and {text} text; give one or the other")
         return _of_arrays(found, where, tokenizer, val_fraction, dtype)
     ids: NDArray[Any]
     table: Tokenizer
