@@ -2,7 +2,11 @@
 
 import json
 import os
+import re
+import shlex
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 from matplotlib import image
@@ -112,6 +116,24 @@ def test_used_and_planned_learning_rates_are_both_drawn(tmp_path):
     assert planned.get_xdata().tolist() == [8 * n for n in range(1, 11)]
     assert planned.get_ydata().tolist() == pytest.approx([0.2 * n for n in range(1, 11)])
     assert planned.get_linestyle() != used.get_linestyle() and not pyplot.get_fignums()
+
+
+def test_the_readmes_commands_about_runs_run(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for name, run in (("first", "long"), ("second", "short")):
+        shutil.copytree(folder / run, tmp_path / "runs" / name)
+    settings = [word for setting in (*SMALL, "train.checkpoint_every=10") for word in ("--set", setting)]
+    words = ["train", "--data", str(folder.parent / "text.txt"), "--steps", "10", *settings]
+    assert main([*words, "--out", "runs/with-a-checkpoint"]) == 0
+    (tmp_path / "runs/with-a-checkpoint/checkpoints").rename(tmp_path / "runs/first/checkpoints")
+    (tmp_path / "stories.jsonl").write_text('{"text": "Tiger Tiger, burning bright"}\n')
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    commands = re.findall(r"^    lehr (.*?) +#", readme, flags=re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["tokenize", "sample", "export", "plot"]
+    for command in commands:
+        assert main(shlex.split(command)) == 0, command
+    assert {"tokens", "first-hf", "compared.png"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_runs_and_texts_are_not_mixed(folder, capsys):

@@ -1,5 +1,6 @@
 """Runs as they lie on the disk: opened for sampling and export, and listed."""
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,8 +150,8 @@ def summary(folder: Path) -> Summary:
 def best(rows: list[Row]) -> float | None:
     """The lowest validation loss of a log; of the training loss where nothing was evaluated."""
     evaluated = [row["val_loss"] for row in rows if is_evaluation(row)]
-    losses = evaluated or [row["loss"] for row in rows if row.get("loss") is not None]
-    return min(losses, default=None)
+    losses = evaluated or [row["loss"] for row in rows if not is_evaluation(row)]
+    return min((loss for loss in losses if loss is not None and math.isfinite(loss)), default=None)
 
 
 def count_parameters(model: dict[str, Any]) -> int:

@@ -114,8 +114,8 @@ def _open(path: Path) -> Any:
         raise OSError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _check_text(path: Path, raw: bytes) -> None:
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+def _check_text(path: Path, raw: bytes, first: bool = True) -> None:
+    if first and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise ValueError(f"{path} is UTF-16; write it as UTF-8 first: iconv -f UTF-16 -t UTF-8 {path}")
     if b"\0" in raw:
         raise ValueError(
@@ -166,7 +166,7 @@ def _of_text(path: Path, separator: str | None, start: int, size: int) -> Iterat
                 while more and len(text) <= 4 * window:
                     block = file.read(window)
                     more = bool(block)
-                    _check_text(path, block)
+                    _check_text(path, block, first=read == 0)
                     try:
                         text += decoder.decode(block, final=not more)
                     except UnicodeDecodeError as error:
