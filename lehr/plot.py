@@ -1,5 +1,6 @@
 """Schedules and runs drawn: PNG and other files by matplotlib, and curves in the terminal by plotille."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -161,7 +162,7 @@ def save_run(
         steps = [row["step"] for row in updates]
         dot = "o" if len(updates) == 1 else None  # a line of one point cannot be seen
         upper.plot(steps, [row["lr"] for row in updates], color="black", linewidth=1.8, marker=dot)
-        losses = [row["loss"] for row in updates]
+        losses = [math.nan if row["loss"] is None else row["loss"] for row in updates]  # skipped: a gap in the line
         lower.plot(steps, losses, color="#4c8dae", linewidth=0.9, marker=dot, label="training")
         last = steps[-1] + 1
         warmup = warmup_end(schedule)

@@ -127,3 +127,14 @@ def test_an_array_that_changes_under_a_run_ends_it_with_one_line(tmp_path):
     )
     assert done.returncode == 1
     assert done.stderr.startswith(f"lehr: {path} was changed while it was read") and done.stderr.count("\n") == 1
+
+
+def test_a_cooldown_may_be_on_another_text(inputs, tmp_path):
+    settings = ("data.field=verse", "schedule.lr=linear 1 to 1, hold rest")
+    run, other = tmp_path / "run", inputs / "more.jsonl"
+    assert train(run, "--data", inputs / "verses.jsonl", "--steps", "4", settings=settings).returncode == 0
+    other.write_text("".join(json.dumps({"verse": verse}) + "\n" for verse in VERSES[5:]))
+    branch = ("--cooldown-from", f"{run}@4", "--over", "2", "--data", other)
+    refused = train(tmp_path / "branch", *branch)
+    assert refused.returncode == 2 and "--allow-other-data" in refused.stderr
+    assert train(tmp_path / "branch", *branch, "--allow-other-data").returncode == 0

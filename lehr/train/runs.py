@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file
 
 from lehr.nn import TransformerLM
-from lehr.train import checkpoint
 from lehr.train import config as configs
+from lehr.train import folders, lock
 from lehr.train.metrics import Row, is_evaluation, read_rows
 from lehr.train.tokenizer import Characters, Subwords, Tokenizer, load
 
-FRESH = 60  # seconds since the last line of the log within which a run counts as running
+FRESH = 60  # seconds since the last line of the log within which a run counts as running, where there are no locks
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def open_run(text: str, device: str = "") -> Run:
 
 def _checkpoint(folder: Path, step: int | None) -> tuple[Path, int]:
     """The newest whole checkpoint, or the one after `step` updates."""
-    there = checkpoint.all_folders(folder / "checkpoints")
+    there = folders.all_folders(folder / "checkpoints")
     if step is not None:
         known = ", ".join(str(number) for number, _ in there) or "none"
         there = [(number, path) for number, path in there if number == step]
@@ -66,7 +66,7 @@ def _checkpoint(folder: Path, step: int | None) -> tuple[Path, int]:
     damage = None
     for number, path in reversed(there):
         try:
-            checkpoint.verify(path)
+            folders.verify(path)
         except ValueError as error:
             damage = damage or error
             continue
@@ -99,7 +99,7 @@ def tokenizer_of(folder: Path, facts: dict[str, Any]) -> Tokenizer:
 
 @dataclass(frozen=True)
 class Summary:
-    """A run in a list. `state`: done, running (its log grew within a minute), stopped, planned, damaged."""
+    """A run in a list. `state`: done, running (a process holds the folder), stopped, planned, damaged."""
 
     folder: Path
     state: str
@@ -114,8 +114,8 @@ class Summary:
 
 def list_runs(folder: Path) -> list[Summary]:
     """The run that a folder is, or those in it, the newest last."""
-    folders = [folder, *(path.parent for path in folder.glob("*/config.json"))]
-    return sorted((summary(path) for path in folders if (path / "config.json").is_file()), key=lambda s: s.changed)
+    there = [folder, *(path.parent for path in folder.glob("*/config.json"))]
+    return sorted((summary(path) for path in there if (path / "config.json").is_file()), key=lambda s: s.changed)
 
 
 def summary(folder: Path) -> Summary:
@@ -143,7 +143,8 @@ def summary(folder: Path) -> Summary:
     elif step >= steps:
         state = "done"
     else:
-        state = "running" if time.time() - changed < FRESH else "stopped"
+        held = lock.in_use(folder)
+        state = "running" if held or (held is None and time.time() - changed < FRESH) else "stopped"
     return Summary(folder, state, step, steps, best(rows), schedule, parameters, size, changed)
 
 

@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from lehr.train import Stopped, sources
 from lehr.train.bpe import SEPARATOR, check_size, learn
 from lehr.train.corpus import encode
+from lehr.train.signals import Asked, listening
 from lehr.train.sources import MANIFEST, Chunk, Source
 from lehr.train.tokenizer import Subwords, load
 from lehr.train.tokens import read_manifest
@@ -73,13 +74,15 @@ def tokenize(
     if facts["complete"]:
         say(f"{out} is complete already")
         return facts
-    with _signals() as received:
+    # Python lets the main thread alone have handlers
+    main = threading.current_thread() is threading.main_thread()
+    with listening() if main else nullcontext(Asked()) as asked:
 
         def look(what: str, done: int) -> None:
             watch(what, done, total)
-            if received:
-                say(f"stopped by {signal.Signals(received[0]).name}; the same command goes on from here")
-                raise Stopped(received[0])
+            if asked.stop:
+                say(f"stopped by {signal.Signals(asked.stop).name}; the same command goes on from here")
+                raise Stopped(asked.stop)
 
         total = sum(map(_size, found))
         table = _tokenizer(out, found, request, given, vocab_size, learn_from, look, say)
@@ -246,24 +249,3 @@ def _write(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(beside, path)
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM, to stop between two chunks; a second one stops at once."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received  # Python allows no handlers here
-        return
-
-    def receive(signum: int, frame: Any) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(signum)
-
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
