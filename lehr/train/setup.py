@@ -203,7 +203,8 @@ def check_same(folder: Path, parts: Parts, other_data: bool = False) -> None:
                     f"resume with the same settings, or train into another --out"
                 )
     before, here = saved["text"], text_facts(parts.corpus)
-    if before.get("tokenizer", here["tokenizer"]) != here["tokenizer"]:
+    same = saved["data"]["tokenizer"] == now["data"]["tokenizer"]  # for runs of before the fingerprint
+    if before["tokenizer"] != here["tokenizer"] if "tokenizer" in before else not same:
         raise ValueError(
             f"the tokenizer is not the one that {folder} was trained with (to char belong the text's characters); "
             f"give the same, or another --out"
