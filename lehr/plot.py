@@ -70,7 +70,7 @@ def terminal(schedules: Mapping[str, Schedule], total: int | None = None, column
 
     total = int(total or max(schedule.total for schedule in schedules.values())) or 1
     figure = plotille.Figure()
-    figure.width, figure.height = columns, lines
+    figure.width, figure.height = columns, lines + 1  # plotille labels a line by its lower edge: one more, for the peak
     figure.color_mode = "names"
     figure.with_colors = False
     figure.origin = False
@@ -79,11 +79,10 @@ def terminal(schedules: Mapping[str, Schedule], total: int | None = None, column
     figure.register_label_formatter(int, _tick)
     top = max(schedule.peak for schedule in schedules.values()) or 1.0
     figure.set_x_limits(min_=0, max_=total)
-    figure.set_y_limits(min_=0, max_=top)
-    highest = top * (1 - 0.51 / (4 * lines))  # plotille rounds to dots, and drops the one above its last line
+    figure.set_y_limits(min_=0, max_=top * (lines + 1) / lines)
     steps = sample_steps(total)
     for label, schedule in schedules.items():
-        figure.plot(steps, [min(schedule(step), highest) for step in steps], label=label)
+        figure.plot(steps, [schedule(step) for step in steps], label=label)
     return str(figure.show(legend=len(schedules) > 1))
 
 

@@ -202,6 +202,8 @@ def _unexpected(word: str, item: _Item) -> str:
         return f"{word!r} stands twice; write it once"
     if word in RESERVED or word in TABLE:
         return f"{word!r} is out of place; is a comma missing before it?"
+    if word in UNITS or word in _SINGULAR:
+        return f"a share takes no unit; write '10%' or '1000 {_SINGULAR.get(word, word)}', not both"
     return f"{word!r} is not understood; write 'from VALUE' or 'to VALUE'{nearest(word, ['from', 'to', *UNITS])}"
 
 
@@ -315,6 +317,16 @@ def _show(steps: Fraction) -> str:
     return write_number(_step(steps, rounded=False))
 
 
+def _first(item: _Item, to: float, alone: bool) -> str:
+    """What to write for a first item that does not go to 1: a decay, or a warmup to a learning rate."""
+    if alone or item.shape != "linear" or not to:
+        return f"a first item starts at 0 and goes to 1; write 'from 1 to {write_number(to)}'"
+    return (
+        f"values are multiples of the peak, and a warmup goes 'to 1'; give {write_number(to)} as the peak (--lr), or "
+        f"write 'from 0 to {write_number(to)}' (a decay: 'from 1 to {write_number(to)}')"
+    )
+
+
 def _ramps(items: list[_Item], joints: list[tuple[float, float]]) -> list[Ramp]:
     ramps: list[Ramp] = []
     vanished: float | None = None  # the end value of an item of length 0 that another follows
@@ -336,7 +348,7 @@ def _ramps(items: list[_Item], joints: list[tuple[float, float]]) -> list[Ramp]:
         elif to == 1:
             start = 0.0
         else:
-            raise item.error(f"a first item starts at 0 and goes to 1; write 'from 1 to {write_number(to or 0)}'")
+            raise item.error(_first(item, to or 0.0, alone=len(items) == 1))
         vanished = start if to is None else to
         if not duration and index + 1 < len(items) and joints[index + 1][0] == begin:
             continue

@@ -23,12 +23,16 @@ def is_number(value: Any) -> bool:
 def nearest(word: str, names: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the name most like `word`, or an empty string.
 
-    >>> nearest("cosin", ["linear", "cosine"])
-    "; did you mean 'cosine'?"
+    The beginning of one name alone is that name.
+
+    >>> nearest("cosin", ["linear", "cosine"]), nearest("exp", ["rex", "exponential"])
+    ("; did you mean 'cosine'?", "; did you mean 'exponential'?")
     """
     import difflib  # only ever needed on the way to an error
 
-    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
+    known = list(names)
+    begun = [name for name in known if len(word) >= 3 and name.startswith(word)]
+    close = begun if len(begun) == 1 else difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

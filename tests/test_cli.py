@@ -230,3 +230,64 @@ def test_a_preset_is_taken_by_name_and_options_go_over_it(tmp_path):
 
     refused = lehr_command("train", "--preset", "shakespeare", "--dry-run")
     assert refused.returncode == 2 and "did you mean 'shakespeare-char'?" in refused.stderr
+
+
+# --- what a newcomer stumbled over
+
+
+def test_convert_takes_lr_and_total_as_arguments_too_and_gives_multipliers(tmp_path):
+    done = lehr_command("convert", "torch.CosineAnnealingLR", "T_max=1k", "lr=3e-4")
+    assert done.stdout == "cosine 1000 from 0.0003 to 0, sampled at start\n"
+    shell = lehr_command(
+        *("convert", "torch.CosineAnnealingLR", "T_max=1k", "lr=3e-4", "--normalized", "--output", "shell")
+    )
+    assert shell.stdout == "lehr show 'cosine 1000 from 1 to 0, sampled at start' --lr 0.0003\n"
+    two = lehr_command("convert", "torch.CosineAnnealingLR", "T_max=1k", "lr=3e-4", "--lr", "1e-4")
+    assert two.returncode == 2 and "lr=0.0003 and --lr 0.0001 differ; give one" in two.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("show", "linear 200 to 3e-4, cosine 900 to 3e-5"), "give 0.0003 as the peak (--lr)"),
+        (("show", "linear 10% tokens to 1"), "a share takes no unit; write '10%' or '1000 tokens', not both"),
+        (("show", "exp 100 to 0"), "did you mean 'exponential'?"),
+        (("show", ""), "the schedule is empty"),
+        (("diff", "runs/nope", "hold 5"), "no such folder: runs/nope"),
+        (("show", "hold 5", "--total", "0"), "'0' is not a whole number of updates from 1 on"),
+    ],
+)
+def test_a_slip_is_answered_in_one_line_that_helps(words, message):
+    done = lehr_command(*words)
+    assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_folder_that_is_no_run_is_refused_by_every_command_that_takes_one(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    for words in (("show", tmp_path), ("diff", tmp_path, "hold 5"), ("extend", tmp_path, "--at", 5, "--to", 9)):
+        done = lehr_command(*words)
+        assert done.returncode == 2 and "holds no run" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_run_brings_its_own_length_and_peak(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("to be or not to be, that is the question\n" * 100)
+    words = ("train", "--preset", "debug", "--data", text, "--out", tmp_path / "run", "--dry-run")
+    assert lehr_command(*words).returncode == 0
+    done = lehr_command("diff", tmp_path / "run", "linear 10% to 1, cosine rest to 0.1", "--json")
+    assert done.returncode == 0, done.stdout  # % and rest are those of the run's 50 updates
+    assert json.loads(done.stdout)["lr"] == [3e-3, 3e-3]
+    late = lehr_command("extend", tmp_path / "run", "--at", 60, "--to", 100)
+    assert late.returncode == 2 and "lies after the 50 updates" in late.stderr
+
+
+def test_the_peak_is_drawn_on_the_line_of_its_label():
+    done = lehr_command("show", "hold 100", "--lr", "6e-4")
+    line = next(line for line in done.stdout.splitlines() if line.strip().startswith("0.0006 "))
+    assert line.count("\u28c0") > 40  # two dots a place, at the lower edge
+
+
+def test_without_the_dots_of_a_curve_it_is_drawn_in_ascii(monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    done = lehr_command("show", "linear 5 to 1, cosine 45 to 0")
+    assert done.returncode == 0 and "*****" in done.stdout and done.stdout.isascii()

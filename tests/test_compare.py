@@ -155,7 +155,7 @@ def test_extend_shows_both_ways_and_the_jump_of_each():
     jumps = {line.split()[0]: line.split() for line in lines[5:]}
     schedule = lehr.cosine(1000, 100)
     jump = 100 * (lehr.cosine(2000, 100)(600) / schedule(599) - 1)
-    assert jumps["rescale"][3] == f"{jump:+.3g}" and jumps["extend"][1] == f"{3e-4 * schedule(599):.4g}"
+    assert jumps["rescale"][3] == f"{jump:+.2f}" and jumps["extend"][1] == f"{3e-4 * schedule(599):.4g}"
 
 
 def test_extend_as_json_and_where_one_way_has_no_room(tmp_path):

@@ -43,6 +43,8 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"lehr {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND")
     by_name = {**schedules.add(commands), **comparing.add(commands), **training.add(commands), **tools.add(commands)}
+    for listed in commands._choices_actions:  # what `lehr --help` says of a command, its own --help says too
+        by_name[listed.dest].description = listed.help
     for command in by_name.values():
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     if not words:

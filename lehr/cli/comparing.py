@@ -4,10 +4,11 @@ import argparse
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lehr.cli.options import Commands, Parser, add_clock, clock, count, number
+from lehr.cli.options import Commands, Parser, add_clock, count, number
 from lehr.words import nearest
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def _add_diff(commands: Commands) -> Parser:
         "diff",
         help="where two schedules differ, and by how much",
         allow_abbrev=False,
-        epilog="Exits with 1 if they do.",
+        epilog="Exits with 1 if they differ.",
     )
     command.add_argument("a", metavar="A", help="a schedule text, or a run's folder")
     command.add_argument("b", metavar="B", help="another")
@@ -45,17 +46,21 @@ def _add_diff(commands: Commands) -> Parser:
 
 def _diff(options: argparse.Namespace) -> int:
     from lehr import plot
+    from lehr.cli.subject import is_run, subject
     from lehr.compare import diff
 
-    read = [_schedule(word, options) for word in (options.a, options.b)]
-    texts = [schedule for schedule, _ in read]
-    # beside a run a text is taken at that run's peak
-    default = next((lr for _, lr in read if lr is not None), 1.0)
-    peaks = [default if lr is None else lr for _, lr in read]
+    words = (options.a, options.b)
+    # beside a run a text is taken at that run's length and peak
+    run = next((subject(word, options) for word in words if is_run(word)), None)
+    known = (run.total, run.lr) if run else (None, None)
+    read = [subject(word, options, *known) for word in words]
+    texts = [it.schedule for it in read]
+    peaks = [1.0 if it.lr is None else it.lr for it in read]
+    total = max((it.total for it in read if it.total is not None), default=None)
     a, b = (peak * schedule for peak, schedule in zip(peaks, texts, strict=True))
     found = diff(a, b, options.tolerance)
     if options.out is not None:
-        plot.save_schedules({f"A: {texts[0]}": a, f"B: {texts[1]}": b}, options.out, options.total)
+        plot.save_schedules({f"A: {texts[0]}": a, f"B: {texts[1]}": b}, options.out, total)
     if options.json:
         head = {"a": str(texts[0]), "b": str(texts[1]), "lr": peaks, "differ": bool(found)}
         print(json.dumps({**head, **asdict(found)}, indent=2))
@@ -66,7 +71,7 @@ def _diff(options: argparse.Namespace) -> int:
         print("\nequal at every update" + ("" if texts[0] == texts[1] else ", though written differently"))
     else:
         print()
-        print(plot.in_letters({"A": a, "B": b}, options.total))
+        print(plot.in_letters({"A": a, "B": b}, total))
         print()
         _print_difference(a, b, found)
         if a.ramps == b.ramps:
@@ -101,19 +106,6 @@ def _filled(text: str, indent: int) -> str:
     return textwrap.fill(text, 80, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
-def _schedule(word: str, options: argparse.Namespace) -> "tuple[Schedule, float | None]":
-    """A schedule text, or that of a run's folder with its peak LR."""
-    from lehr.spec import parse
-
-    if Path(word).is_dir():
-        from lehr.train.config import read
-
-        facts = read(Path(word))
-        lr = float(facts["optimizer"]["lr"]) if options.lr is None else options.lr
-        return parse(facts["schedule"]["lr"]), lr
-    return parse(word, clock(options)), options.lr
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -136,9 +128,12 @@ def _add_extend(commands: Commands) -> Parser:
 
 def _extend(options: argparse.Namespace) -> None:
     from lehr import plot
+    from lehr.cli.subject import subject
 
-    schedule, lr = _schedule(options.spec, options)
-    peak, at = 1.0 if lr is None else lr, options.at
+    it = subject(options.spec, options)
+    schedule, peak, at = it.schedule, 1.0 if it.lr is None else it.lr, options.at
+    if it.run and at > (it.total or 0):
+        raise ValueError(f"--at {at} lies after the {it.total:,} updates of {it.run}")
     if at >= options.to:
         raise ValueError(f"--to {options.to} is the new total and lies after --at {at}; the run is past it")
     ways: dict[str, Schedule] = {"as planned": schedule}
@@ -162,7 +157,7 @@ def _extend(options: argparse.Namespace) -> None:
             "before": before,
             "after": peak * way(at),
             "jump": peak * way(at) / before - 1 if before else None,
-            "update_sum": peak * way.update_sum(),
+            "update_sum": peak * way.update_sum(0, it.total if name == "as planned" else options.to),
         }
         for name, way in ways.items()
     }
@@ -175,11 +170,13 @@ def _extend(options: argparse.Namespace) -> None:
         print(_filled(f"{name:12}{ways.get(name, refused.get(name))}", 12))
     print()
     print(
-        f"{'':12}{'LR at ' + format(at - 1, ','):>18}{'LR at ' + format(at, ','):>18}{'jump':>10}{'sum of updates':>18}"
+        f"{'':12}{'LR at ' + format(at - 1, ','):>17}{'LR at ' + format(at, ','):>17}{'jump':>12}{'sum of updates':>20}"
     )
     for name, fact in facts.items():
-        jump = "from 0" if fact["jump"] is None else f"{100 * fact['jump']:+.3g} %"
-        print(f"{name:12}{fact['before']:>18.4g}{fact['after']:>18.4g}{jump:>10}{fact['update_sum']:>18,.4g}")
+        jump = "from 0" if fact["jump"] is None else f"{100 * fact['jump']:+.2f} %"
+        added = fact["update_sum"]
+        added = f"{added:,.0f}" if added >= 1000 else f"{added:.4g}"
+        print(f"{name:12}{fact['before']:>17.4g}{fact['after']:>17.4g}{jump:>12}{added:>20}")
     if options.out is not None:
         print(options.out)
 
@@ -208,7 +205,7 @@ def _identify(options: argparse.Namespace) -> int:
     steps, lrs = _read_log(options.file, options.step_column, options.column)
     found = identify(steps, lrs)
     if options.json:
-        facts = {name: value for name in found.__slots__ if (value := getattr(found, name)) is not None}
+        facts = {name: value for name in found.__slots__ if (value := getattr(found, name)) not in (None, inf)}
         facts["schedule"] = None if found.schedule is None else str(found.schedule)
         print(json.dumps({"fits": bool(found), **facts}, indent=2))
         return 0 if found else 1

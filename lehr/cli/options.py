@@ -16,6 +16,12 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(f"{message}; see {self.prog} --help")
 
 
+UNITS = {
+    "tokens-per-step": "tokens in one update, over all processes: for '1B tokens'",
+    "samples-per-step": "samples in one update, over all processes: for '1M samples'",
+    "steps-per-epoch": "updates in one pass over the data: for '3 epochs'",
+}
+
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # argparse gives it no public name
 
 
@@ -31,15 +37,15 @@ def count(text: str) -> int:
     """A whole number of updates."""
     value = number(text)
     if value != int(value) or value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of updates; write 10000 or 10k")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of updates from 1 on; write 10000 or 10k")
     return int(value)
 
 
 def add_clock(command: Parser) -> None:
     """The options that `clock` reads."""
     command.add_argument("--total", type=count, metavar="N", help="the run's length in updates, such as 10k")
-    for unit in ("tokens-per-step", "samples-per-step", "steps-per-epoch"):
-        command.add_argument(f"--{unit}", type=number, metavar="N", help="for durations in these units")
+    for unit, what in UNITS.items():
+        command.add_argument(f"--{unit}", type=number, metavar="N", help=what)
 
 
 def clock(options: argparse.Namespace) -> "Clock":

@@ -4,12 +4,13 @@
   multiplied by), `updates` (of the run), `points` (`name`, `step`, `lr`, `phase`) and `ramps`;
 * `plot`: `out` (the picture) and `schedules`, for each its `schedule`, `fingerprint`, `sample`, `total` and `peak`;
 * `check`: the same five, `updates`, `passed`, and `findings` (`code`, `severity`, `step`, `message`, `instead`);
-* `convert`: the same five, `name`, `arguments` and `ramps`.
+* `convert`: the same five, `lr` (what `--normalized` divided by, else 1), `name`, `arguments` and `ramps`.
 
 Where a run's folder was given, `run` names it.
 """
 
 import argparse
+import sys
 import textwrap
 from collections import Counter
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lehr.cli.options import Commands, Parser, add_clock, count, number
+from lehr.words import read_number
 
 if TYPE_CHECKING:
     from lehr.lint import Finding
@@ -59,7 +61,11 @@ def _show(options: argparse.Namespace) -> None:
         return
     print(f"{schedule}  [{schedule.fingerprint}]")
     print()
-    print(plot.terminal({it.label: lr * schedule}, it.total))
+    try:
+        "\u2800".encode(sys.stdout.encoding or "utf-8")
+        print(plot.terminal({it.label: lr * schedule}, it.total))
+    except UnicodeEncodeError:  # a terminal without the dots that curves are made of
+        print(plot.in_letters({"*": lr * schedule}, it.total))
     print()
     width = max(10, len(f"{points[-1].step:,}") + 2)
     print(f"{'':15}{'step':>{width}}{'lr':>12}  phase")
@@ -150,11 +156,21 @@ def _add_convert(commands: Commands) -> Parser:
     command.add_argument("arguments", metavar="KEY=VALUE", nargs="*", help="its arguments, under that system's names")
     command.add_argument("--lr", type=number, help="the optimizer's base LR, where that system reads it from there")
     command.add_argument("--total", type=count, metavar="N", help="the run's length, where the curve never ends")
+    command.add_argument("--normalized", action="store_true", help="divided by its peak: multipliers, for --lr PEAK")
     kind = command.add_mutually_exclusive_group()
     kind.add_argument("--output", choices=("text", "shell", "python"), default="text", help="what to print")
     kind.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=_convert)
     return command
+
+
+def _number_or_word(text: str) -> float | str:
+    """10k as a number, as everywhere on the command line; else a word, such as linear or 20ba."""
+    try:
+        number = read_number(text)
+    except ValueError:
+        return text
+    return int(number) if number.denominator == 1 else float(number)
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -173,11 +189,21 @@ def _convert(options: argparse.Namespace) -> None:
         try:
             arguments[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
-            arguments[key] = value  # a word, such as linear
-    schedule = convert(options.name, lr=options.lr, total=options.total, **arguments)
+            arguments[key] = _number_or_word(value)
+    for key in ("lr", "total"):
+        value = getattr(options, key)
+        if value is not None and arguments.get(key, value) != value:
+            raise ValueError(f"{key}={arguments[key]} and --{key} {value:g} differ; give one")
+    given = {**arguments, "lr": arguments.get("lr", options.lr), "total": arguments.get("total", options.total)}
+    schedule = convert(options.name, **given)
+    peak, lr = 1.0, ""
+    if options.normalized:
+        peak, schedule = schedule.normalized()
+        lr = f" --lr {peak:.12g}"
     text = str(schedule)
     if options.json:
-        facts = Subject(options.name, schedule, options.total, options.lr).facts()
+        facts = Subject(options.name, schedule, options.total, options.lr).facts() | {"lr": peak}
         print_json(facts | {"name": options.name, "arguments": arguments, "ramps": to_dict(schedule)["ramps"]})
         return
-    print({"text": text, "shell": f"lehr show {shlex.quote(text)}", "python": f"lehr.parse({text!r})"}[options.output])
+    shell, python = f"lehr show {shlex.quote(text)}{lr}", f"{f'{peak:.12g} * ' if lr else ''}lehr.parse({text!r})"
+    print({"text": text, "shell": shell, "python": python}[options.output])

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +33,21 @@ class Subject:
         return facts | ({"run": str(self.run)} if self.run else {})
 
 
-def subject(word: str, options: argparse.Namespace) -> Subject:
+def subject(word: str, options: argparse.Namespace, total: int | None = None, lr: float | None = None) -> Subject:
     """Read a text with the clock and peak of the command line, or a run's folder with its own.
 
-    Raises ValueError for a folder that holds no run, and for an option that a run answers itself.
+    `total` and `lr` are taken for a text of which the command line says nothing else. Raises ValueError for a folder
+    that holds no run, and for an option that a run answers itself.
     """
     from lehr.spec import parse
 
     if not is_run(word):
-        beta2 = getattr(options, "beta2", None)
-        return Subject(word, parse(word, clock(options)), options.total, options.lr, beta2)
+        time = clock(options)
+        if time.total_steps is None and total is not None:
+            time = replace(time, total_steps=total)
+        peak = lr if options.lr is None else options.lr
+        known = total if options.total is None else options.total
+        return Subject(word, parse(word, time), known, peak, getattr(options, "beta2", None))
     from lehr.train.config import read
 
     folder = Path(word)
@@ -62,7 +67,7 @@ def is_run(word: str) -> bool:
     """Whether the word is a folder. Raises ValueError for a path to nothing, which no schedule looks like."""
     if "/" in word and not any(c.isspace() for c in word) and not Path(word).exists():
         raise ValueError(f"no such folder: {word}")
-    return Path(word).is_dir()
+    return bool(word.strip()) and Path(word).is_dir()
 
 
 def print_json(data: Any) -> None:

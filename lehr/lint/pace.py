@@ -30,7 +30,8 @@ def warmup(run: Run) -> Iterator[Finding]:
     message = f"the warmup takes {count(run.warmup)} updates, and 2/(1-beta2) with beta2={run.beta2:g} is {need:,}"
     instead = f"write 'linear {need} to 1'"
     if need > run.total / 10:  # it would be a long warmup
-        instead += ", or take a smaller beta2 (0.95 asks for 40)" if need > 40 else ", or let the run last longer"
+        instead = f"that is more than a tenth of the run: let it last {10 * need:,} updates"
+        instead += ", or take a smaller beta2 (0.95 asks for 40)" if need > 40 else ", or leave it so"
     severity: Severity = "info" if run.warmup >= need / 2 else "warning"
     yield Finding("short-warmup", severity, 0, message, instead)
 
