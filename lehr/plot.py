@@ -191,6 +191,60 @@ def save_run(
     _save(figure, out)
 
 
+class Curves(NamedTuple):
+    """A run to be drawn: the rows of its `metrics.jsonl`, and its schedule in absolute learning rates."""
+
+    label: str
+    rows: Sequence[Mapping[str, Any]]
+    planned: Schedule
+    steps: int
+    tokens_per_step: int
+
+    def along(self, row: Mapping[str, Any], by: str) -> float:
+        """Where a row stands: in steps, tokens or seconds."""
+        if by != "step":
+            completed = row["step"] + ("loss" in row)  # an evaluation is named by completed updates
+            return float(row["time"] if by == "time" else completed * self.tokens_per_step)
+        return float(row["step"])
+
+
+AXES = {"step": "step", "tokens": "tokens", "time": "seconds since the process began"}
+
+
+def save_runs(curves: Sequence[Curves], out: Path, by: str = "step", log: bool = False) -> None:
+    """Draw runs over each other, a colour each: above the LR that was used, and the planned as dashes; below the loss.
+
+    `by`: step, tokens or time; by time the planned LR stands only where something was logged. The training loss is the
+    thin line, the validation loss the one with dots. `log`: a logarithmic LR axis.
+    """
+    figure, (upper, lower) = _figure(2)
+    for run in curves:
+        updates = [row for row in run.rows if "loss" in row]
+        evaluations = [row for row in run.rows if "val_loss" in row]
+        x = [run.along(row, by) for row in updates]
+        (line,) = upper.plot(x, [row["lr"] for row in updates], linewidth=1.8, label=run.label)
+        color = line.get_color()
+        if by == "time":
+            planned, lrs = x, [run.planned(row["step"]) for row in updates]
+        else:
+            steps = sample_steps(run.steps)
+            planned = [run.along({"step": step, "loss": None}, by) for step in steps]
+            lrs = [run.planned(step) for step in steps]
+        upper.plot(planned, lrs, color="black", linewidth=0.9, linestyle=(0, (4, 4)))  # on top: seen where they agree
+        losses = [float("nan") if row["loss"] is None else row["loss"] for row in updates]
+        lower.plot(x, losses, color=color, linewidth=0.8, alpha=0.35)
+        x = [run.along(row, by) for row in evaluations]
+        lower.plot(x, [row["val_loss"] for row in evaluations], color=color, linewidth=1.5, marker="o", markersize=3)
+    upper.set(ylabel="learning rate (dashes: planned)")
+    upper.set_yscale("log" if log else "linear")
+    if not log:
+        upper.set_ylim(bottom=0)
+    lower.set(xlabel=AXES[by], ylabel="loss (thin: training, dots: validation)")
+    columns = max(1, min(4, 110 // (max(len(run.label) for run in curves) + 8)))
+    figure.legend(*upper.get_legend_handles_labels(), loc="outside lower center", fontsize="small", ncols=columns)
+    _save(figure, out)
+
+
 def _shade_phases(axes: Any, schedule: Schedule, last: int, named: bool) -> None:
     """Colour the background by phase; `named` puts each phase into the legend once."""
     joints = [0, *(min(joint, last) for joint in schedule.joints if joint > 0), last]

@@ -19,7 +19,7 @@ def test_every_key_of_the_plan_is_there():
     assert set(sections["model"]) == {
         *("vocab_size", "context_length", "d_model", "num_layers", "num_heads", "d_ff", "rope_theta", "dropout")
     }
-    assert set(sections["data"]) == {"path", "tokenizer", "val_fraction"}
+    assert set(sections["data"]) == {"path", "tokenizer", "val_fraction", "field", "dtype"}
     assert set(sections["optimizer"]) == {"lr", "weight_decay", "betas", "eps", "max_grad_norm"}
     assert set(sections["train"]) == {
         *("steps", "batch_size", "micro_batch_size", "seed", "precision", "compile", "device"),

@@ -72,7 +72,7 @@ def test_what_is_not_text_is_refused(tmp_path):
     latin.write_bytes("grün".encode("latin-1"))
     with pytest.raises(ValueError, match=r"not UTF-8 text \(byte 2.*data.tokenizer=bytes"):
         load_corpus([str(latin)], "char", 0.1)
-    with pytest.raises(ValueError, match=r"data\.tokenizer is one of bytes, char, not 'words'"):
+    with pytest.raises(ValueError, match=r"data\.tokenizer is one of bytes, char, or a file, not 'words'"):
         load_corpus([str(latin)], "words", 0.1)
 
 

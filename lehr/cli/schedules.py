@@ -74,8 +74,9 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _add_plot(commands: Commands) -> Parser:
-    command = commands.add_parser("plot", help="schedules over each other, or a run, as a picture", allow_abbrev=False)
-    command.add_argument("what", metavar="SPEC|RUN", nargs="+", help="schedule texts, or the folder of one run")
+    command = commands.add_parser("plot", help="schedules, or runs, over each other as a picture", allow_abbrev=False)
+    command.add_argument("what", metavar="SPEC|RUN", nargs="+", help="schedule texts, or the folders of runs")
+    command.add_argument("--by", choices=("step", "tokens", "time"), help="what runs are laid over each other by")
     command.add_argument("--log", action="store_true", help="a logarithmic LR axis")
     command.add_argument("--out", type=Path, default=Path("schedules.png"), help="the file (default schedules.png)")
     _add_options(command)
@@ -88,10 +89,17 @@ def _plot(options: argparse.Namespace) -> None:
     from lehr.cli.subject import is_run, print_json, subject
 
     folders = [word for word in options.what if is_run(word)]
-    if folders and len(options.what) > 1:
-        raise ValueError(f"{folders[0]} is a run's folder, which is drawn alone; give one run, or schedule texts")
+    if folders and len(folders) < len(options.what):
+        text = next(word for word in options.what if word not in folders)
+        raise ValueError(f"{folders[0]} is a run's folder and {text!r} a schedule's text; give one or the other")
+    if options.by and not folders:
+        raise ValueError("--by is for runs; a schedule's text is drawn by step")
     subjects = [subject(word, options) for word in options.what]
-    if folders:
+    if len(folders) > 1 or options.by:
+        from lehr.train.overlay import draw_runs
+
+        draw_runs([Path(folder) for folder in folders], options.out, options.by or "step", options.log)
+    elif folders:
         from lehr.train.finish import draw
 
         draw(Path(folders[0]), options.out, options.log)

@@ -20,7 +20,10 @@ def _add_train(commands: Commands) -> Parser:
     command = commands.add_parser("train", help="train a transformer under a schedule", allow_abbrev=False)
     command.add_argument("config", metavar="RUN.toml", nargs="?", type=Path, help="sections and keys as in config.json")
     command.add_argument(
-        "--data", nargs="+", metavar="PATH", help="text files or folders (default: Python's own source)"
+        "--data",
+        nargs="+",
+        metavar="PATH",
+        help="text, JSON lines, tokens: files, folders, patterns (default: Python's own source)",
     )
     command.add_argument("--preset", metavar="NAME", help="debug, shakespeare-char, tinystories or gpt2-124m")
     command.add_argument("--schedule", metavar="SPEC", help='such as "linear 5%% to 1, cosine rest to 0.1"')
@@ -29,6 +32,7 @@ def _add_train(commands: Commands) -> Parser:
     command.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default runs/<time>)")
     command.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in --out")
     command.add_argument("--resume-or-start", action="store_true", help="the same, or start if there is none")
+    command.add_argument("--allow-other-data", action="store_true", help="resume with another text than before")
     command.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="any other setting")
     command.add_argument(
         "--on-mismatch",
@@ -83,7 +87,10 @@ def _train(options: argparse.Namespace) -> None:
     if posix:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     branch = read_branch(options.cooldown_from, options.over) if parent is not None and not holds else None
-    train(config, folder, holds, options.resume_or_start, options.dry_run, options.on_mismatch or "error", branch)
+    other = options.allow_other_data
+    train(
+        config, folder, holds, options.resume_or_start, options.dry_run, options.on_mismatch or "error", branch, other
+    )
 
 
 def _parent(options: argparse.Namespace, resumed: Path | None) -> Path | None:

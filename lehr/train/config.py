@@ -15,6 +15,7 @@ from lehr.words import nearest, read_number
 
 PRECISIONS = ("float32", "bfloat16")
 DEVICES = ("cpu", "cuda", "mps")
+DTYPES = ("uint8", "uint16", "uint32")
 ON_NONFINITE = ("stop", "skip", "rollback")
 PRESETS = Path(__file__).parent / "presets"
 
@@ -35,11 +36,13 @@ class Model:
 
 @dataclass(frozen=True)
 class Data:
-    """Where the text comes from. No path: the source of Python's standard library."""
+    """Where the text comes from: files, folders, globs. No path: the source of Python's standard library."""
 
     path: tuple[str, ...] = ()
     tokenizer: str = "bytes"
     val_fraction: float = 0.1
+    field: str = "text"  # of JSON lines and datasets
+    dtype: str = "uint16"  # of .bin arrays, which do not say
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class Config:
             "model.num_heads", width // heads % 2 == 0, f"gives heads of an even width out of d_model={width}"
         )
         self._require("data.val_fraction", 0 < self.data.val_fraction < 1, "is between 0 and 1")
+        self._require("data.dtype", self.data.dtype in DTYPES, f"is one of {', '.join(DTYPES)}")
         self._require("optimizer.betas", all(0 <= beta < 1 for beta in self.optimizer.betas), "are in [0, 1)")
         batch, micro = self.train.batch_size, self.train.micro_batch_size
         self._require("train.micro_batch_size", not micro or batch % micro == 0, f"divides batch_size={batch}")

@@ -40,12 +40,14 @@ def train(
     dry_run: bool = False,
     on_mismatch: str = "error",
     branch: Branch | None = None,
+    other_data: bool = False,
 ) -> None:
     """Train as `config` says, into `folder` (None: a new one, runs/<time>).
 
     `resume` goes on from the folder's newest whole checkpoint, under the plan that `on_mismatch` names where it is not
     the saved one; `or_start` starts over where a run was ended before its first checkpoint; `branch` cools another run
-    down from one of its checkpoints; `dry_run` writes config.json and says what the run would be.
+    down from one of its checkpoints; `other_data` allows both to go on with another text; `dry_run` writes config.json
+    and says what the run would be.
 
     Raises ValueError or OSError for a request that makes no sense, before anything is trained; RunFailed when the run
     cannot go on; Stopped after SIGINT or SIGTERM.
@@ -55,7 +57,7 @@ def train(
     opened = None
     if branch is not None:
         opened = resuming.open_branch(branch)
-        parts, history = resuming.cool_down(parts, branch, opened[1]["step"])
+        parts, history = resuming.cool_down(parts, branch, opened[1]["step"], other_data)
     if folder is None:
         folder = setup.new_folder()
     with ExitStack() as stack:
@@ -65,7 +67,7 @@ def train(
                 raise ValueError(
                     f"{folder} was ended before its first checkpoint; write --resume-or-start to start it over"
                 )
-            setup.check_same(folder, parts)
+            setup.check_same(folder, parts, other_data)
         elif configs.holds_run(folder):  # it has begun since the command line was read
             raise ValueError(f"{folder} holds a run; write --resume to go on with it, or another --out")
         report = stack.enter_context(closing(Report(folder / "log.txt", config.train.steps)))
@@ -296,7 +298,7 @@ def validation(parts: Parts, stopped: Callable[[], bool] = lambda: False) -> dic
     if stopped():
         return None
     mean = total / tokens
-    return {"val_loss": mean, "val_bpb": total / math.log(2) / size, "val_tokens": tokens}
+    return {"val_loss": mean, "val_bpb": total / math.log(2) / max(size, 1), "val_tokens": tokens}
 
 
 def take(parts: Parts, step: int, shift: int, log: Log) -> snapshot.Snapshot:
@@ -314,6 +316,7 @@ def take(parts: Parts, step: int, shift: int, log: Log) -> snapshot.Snapshot:
         },
         "val_loss": log.losses.get(step),
         "config": configs.to_dict(parts.config),
+        "text": setup.text_facts(parts.corpus),
         "versions": setup.versions(),
     }
     return snapshot.take(parts.model, parts.optimizer, step, facts)

@@ -178,13 +178,13 @@ def open_branch(branch: Branch) -> tuple[Path, dict[str, Any]]:
     return there[step], folders.read(there[step])
 
 
-def cool_down(parts: Parts, branch: Branch, step: int) -> tuple[Parts, dict[str, Any]]:
+def cool_down(parts: Parts, branch: Branch, step: int, other_data: bool = False) -> tuple[Parts, dict[str, Any]]:
     """The parts of the branch, and its history for config.json: from `step` on the parent's schedule cools down.
 
     `branch.over` is a duration ("500", "10%" of the parent's updates so far, "1M tokens"), which cools along 1-sqrt to
-    0, or an item of the text form without its start ("linear 10% to 0.1").
+    0, or an item of the text form without its start ("linear 10% to 0.1"). `other_data`: on another text, if need be.
     """
-    setup.check_same(branch.run, parts)
+    setup.check_same(branch.run, parts, other_data)
     saved = configs.read(branch.run)
     schedule = parse(saved["schedule"]["lr"])
     shape, over, end = _read_over(branch.over, parts, step)

@@ -21,6 +21,7 @@ from lehr.train.config import Config
 from lehr.train.data import Corpus, Windows, load_corpus
 from lehr.train.durable import replace_text
 from lehr.train.snapshot import seed_all
+from lehr.train.tokenizer import Characters, Subwords
 
 BFLOAT16_WIDTH = 64  # on a CPU a 4-layer model of this width gained 1.8x; narrower, and CUDA, were not measured
 
@@ -28,7 +29,7 @@ BFLOAT16_WIDTH = 64  # on a CPU a 4-layer model of this width gained 1.8x; narro
 FREE = (
     *("train.log_every", "train.eval_every", "train.eval_batches", "train.checkpoint_every", "train.keep"),
     *("train.device", "train.compile", "train.micro_batch_size", "train.on_nonfinite"),
-    "data.path",  # the text itself is compared by its fingerprint
+    *("data.path", "data.field", "data.dtype", "data.tokenizer"),  # what was read is compared by its fingerprint
 )
 PLAN = ("train.steps", "optimizer.lr", "schedule.lr")  # what may change where --on-mismatch says how
 
@@ -68,7 +69,8 @@ def build(config: Config) -> Parts:
 
     Raises ValueError or OSError for what cannot be, before anything is written.
     """
-    corpus = load_corpus(config.data.path, config.data.tokenizer, config.data.val_fraction)
+    data = config.data
+    corpus = load_corpus(data.path, data.tokenizer, data.val_fraction, data.field, data.dtype)
     if len(corpus.val) < 2:
         raise ValueError(
             f"the held-out split has {len(corpus.val)} tokens and needs 2; "
@@ -124,6 +126,7 @@ def resolve(config: Config, corpus: Corpus) -> Config:
     micro = train.micro_batch_size or train.batch_size
     return replace(
         config,
+        data=replace(config.data, tokenizer=corpus.tokenizer_name),
         model=replace(config.model, vocab_size=vocab_size),
         schedule=replace(config.schedule, lr=str(schedule)),
         train=replace(train, device=device, precision=precision, micro_batch_size=micro),
@@ -169,26 +172,46 @@ def write_config(folder: Path, parts: Parts, history: Mapping[str, Any]) -> None
     facts = {
         **configs.to_dict(parts.config),
         "given": {"schedule": {"lr": parts.given}},
-        "text": {"source": parts.corpus.source, "fingerprint": parts.corpus.fingerprint},
+        "text": text_facts(parts.corpus),
         "versions": versions(),
         **history,
     }
+    if isinstance(parts.corpus.tokenizer, Subwords):  # the run stays readable when the file is gone
+        replace_text(folder / "tokenizer.json", parts.corpus.tokenizer.text)
     replace_text(folder / "config.json", json.dumps(facts, indent=2) + "\n")
 
 
-def check_same(folder: Path, parts: Parts) -> None:
-    """Refuse to resume under settings that would change an update, the plan left out. ValueError names the first."""
-    saved, here = configs.read(folder), configs.to_dict(parts.config)
+def text_facts(corpus: Corpus) -> dict[str, str]:
+    """What a run was trained on: where it came from, its fingerprint and the tokenizer's, and characters' alphabet."""
+    facts = {"source": corpus.source, "fingerprint": corpus.fingerprint, "tokenizer": corpus.tokenizer.fingerprint}
+    return facts | ({"alphabet": corpus.tokenizer.alphabet} if isinstance(corpus.tokenizer, Characters) else {})
+
+
+def check_same(folder: Path, parts: Parts, other_data: bool = False) -> None:
+    """Refuse to resume under settings that would change an update, the plan left out. ValueError names the first.
+
+    `other_data`: another text is allowed, but never other ids for the same text.
+    """
+    saved, now = configs.read(folder), configs.to_dict(parts.config)
     defaults = configs.to_dict(Config())  # a run may be older than a key
     for section in ("train", "model", "data", "optimizer", "schedule"):
-        for key, value in here[section].items():
-            name, before = f"{section}.{key}", saved[section].get(key, defaults[section][key])
-            if value != before and name not in (*FREE, *PLAN):
+        for key, value in now[section].items():
+            name, was = f"{section}.{key}", saved[section].get(key, defaults[section][key])
+            if value != was and name not in (*FREE, *PLAN):
                 raise ValueError(
-                    f"{name} was {before!r} in {folder} and is {value!r} now, which would change the run; "
+                    f"{name} was {was!r} in {folder} and is {value!r} now, which would change the run; "
                     f"resume with the same settings, or train into another --out"
                 )
-    if saved["text"]["fingerprint"] != parts.corpus.fingerprint:
+    before, here = saved["text"], text_facts(parts.corpus)
+    same = saved["data"]["tokenizer"] == now["data"]["tokenizer"]  # for runs of before the fingerprint
+    if before["tokenizer"] != here["tokenizer"] if "tokenizer" in before else not same:
         raise ValueError(
-            f"the text is not the one that {folder} was trained on; give the same --data, or another --out"
+            f"the tokenizer is not the one that {folder} was trained with (to char belong the text's characters); "
+            f"give the same, or another --out"
+        )
+    if before["fingerprint"] != here["fingerprint"] and not other_data:
+        raise ValueError(
+            f"the text is not the one that {folder} was trained on: {before['source']} [{before['fingerprint']}], now "
+            f"{here['source']} [{here['fingerprint']}]; give the same --data, allow it with --allow-other-data, or "
+            f"train into another --out"
         )

@@ -7,7 +7,7 @@ through the layers, [batch, heads, seq, d_head] through attention; "..." is any 
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -398,6 +398,51 @@ class TransformerLM(nn.Module):
             raise ValueError(f"targets {list(targets.shape)} and ids {list(ids.shape)} must have the same shape")
         hidden = self._hidden(ids).flatten(0, -2)  # [tokens, d_model]
         return _head_loss(hidden, self.lm_head.weight, targets.flatten())
+
+    def generate(
+        self,
+        ids: Tensor,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        *,
+        stop: int | Sequence[int] | None = None,
+        seed: int | None = None,
+        vocab_size: int | None = None,
+        cache: bool = True,
+    ) -> Tensor:
+        """Go on from ids [batch, seq] or [seq]: the same ids with up to `max_new_tokens` more.
+
+        Each is drawn from softmax(logits / temperature), cut to the `top_k` most likely ids and to the fewest of these
+        that hold a share of `top_p`; temperature 0 takes the most likely. A row ends with an id of `stop`, and is
+        filled up with the first of them while others go on. `seed` makes it repeatable; without one, torch's global
+        generator draws. Only ids below `vocab_size` are drawn (a tokenizer's may be smaller than the model's). When the
+        context is full the older half is forgotten and the rest read again. `cache=False` works all positions out anew
+        for each id: the same, slower. Raises ValueError for settings that make no sense, and for logits that are not
+        finite.
+
+        >>> model = TransformerLM(vocab_size=50, context_length=16, d_model=32, num_layers=2, num_heads=4, d_ff=96)
+        >>> model.generate(torch.tensor([[1, 2, 3]]), max_new_tokens=5, top_k=10, seed=0).shape
+        torch.Size([1, 8])
+        """
+        from lehr.nn.generation import stream
+
+        rows = ids[None] if ids.ndim == 1 else ids
+        new = stream(
+            self,
+            rows,
+            max_new_tokens,
+            temperature,
+            top_k,
+            top_p,
+            stop=stop,
+            seed=seed,
+            vocab_size=vocab_size,
+            cache=cache,
+        )
+        out = torch.cat([rows, *(column[:, None].to(rows) for column in new)], dim=1)
+        return out[0] if ids.ndim == 1 else out
 
     def _hidden(self, ids: Tensor) -> Tensor:
         """ids [batch, seq] -> what the head reads, [batch, seq, d_model]."""

@@ -1,0 +1,132 @@
+"""A text, or token arrays, as ids with a training and a held-out split."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lehr.train import sources, tokens
+from lehr.train.sources import Chunk, Source
+from lehr.train.tokenizer import Bytes, Characters, Subwords, Tokenizer, load
+from lehr.train.tokens import Tokens
+
+AT_ONCE = 16  # chunks encoded side by side: an encoding takes more than a hundred bytes a token
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text as ids, cut into a training and a held-out split.
+
+    `train` and `val` are 1-d arrays of ids (uint8, uint16 or uint32), in memory or on the disk; `source` says in words
+    where they came from; `tokenizer_name` is what `data.tokenizer` names, or what token arrays name instead.
+    """
+
+    tokenizer: Tokenizer
+    train: NDArray[Any] | Tokens
+    val: NDArray[Any] | Tokens
+    source: str
+    fingerprint: str  # the first 12 hex digits of the sha256 of the text; of the ids, where a file made them
+    tokenizer_name: str = field(default="bytes", compare=False)
+
+
+def load_corpus(
+    paths: Sequence[str], tokenizer: str, val_fraction: float, field: str = "text", dtype: str = "uint16"
+) -> Corpus:
+    """Read what paths, folders and globs name, in a fixed order; without any the source of Python's standard library.
+
+    `tokenizer`: bytes, char, or a file; `field`: that of JSON lines and datasets; `dtype`: that of `.bin` arrays. The
+    held-out split is the last `val_fraction` of the ids. Raises FileNotFoundError for a path that is not there,
+    ValueError for what is empty, no text, of mixed kinds, or does not fit the tokenizer.
+    """
+    found = sources.find(paths) if paths else [Source(path) for path in sources.standard_library()]
+    where = ", ".join([paths] if isinstance(paths, str) else map(str, paths)) or "Python's standard library"
+    kinds = sorted({source.kind for source in found})
+    if "tokens" in kinds:
+        if len(kinds) > 1:
+            ids_, text = (next(s.path for s in found if (s.kind == "tokens") == wanted) for wanted in (True, False))
+            raise ValueError(f"{ids_} holds token ids and {text} text; give one or the other")
+        return _of_arrays(found, where, tokenizer, val_fraction, dtype)
+    ids: NDArray[Any]
+    table: Tokenizer
+    if tokenizer in ("bytes", "char"):
+        raw = b"".join(sources.read_bytes(source, field) for source in found)
+        if not raw:
+            raise ValueError(f"{where} has no text in it")
+        table, ids = (Bytes(), np.frombuffer(raw, dtype=np.uint8)) if tokenizer == "bytes" else _characters(raw, where)
+        digest = hashlib.sha256(raw)
+    else:
+        table = load(tokenizer)
+        assert isinstance(table, Subwords)
+        dtype = "uint16" if table.vocab_size <= 2**16 else "uint32"
+        pieces = [ids for _, ids in encode(_all_chunks(found, field, table), table, dtype)]
+        ids = np.concatenate([np.zeros(0, dtype), *pieces])
+        if not len(ids):
+            raise ValueError(f"{where} has no text in it")
+        digest = hashlib.sha256(ids.data)
+    cut = int(len(ids) * (1 - val_fraction))
+    count = f"{len(found):,} file{'s' * (len(found) != 1)}"
+    return Corpus(table, ids[:cut], ids[cut:], f"{where}, {count}", digest.hexdigest()[:12], tokenizer)
+
+
+def _characters(raw: bytes, where: str) -> tuple[Tokenizer, NDArray[Any]]:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{where} is not UTF-8 text (byte {error.start}: {error.reason}); write --set data.tokenizer=bytes"
+        ) from None
+    points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+    alphabet, ids = np.unique(points, return_inverse=True)
+    return Characters("".join(map(chr, alphabet))), ids.astype(np.uint16 if len(alphabet) <= 2**16 else np.uint32)
+
+
+def _all_chunks(found: Sequence[Source], field: str, table: Subwords) -> Iterator[Chunk]:
+    for source in found:
+        yield from sources.chunks(source, field, table.separator)
+
+
+def encode(chunks: Iterator[Chunk], table: Subwords, dtype: str) -> Iterator[tuple[Chunk, NDArray[Any]]]:
+    """Each chunk with its ids, `table`'s end of text after a document; a few chunks at a time, on all cores."""
+    while group := list(_group(chunks)):
+        for chunk, ids in zip(group, table.encode_batch([chunk.text for chunk in group]), strict=True):
+            if chunk.ends and table.end_of_text is not None:
+                ids.append(table.end_of_text)
+            yield chunk, np.array(ids, dtype=dtype)
+
+
+def _group(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """The next chunks, of no more than some megabytes together, nor than some thousand."""
+    size = 0
+    for chunk in islice(chunks, 4096):
+        yield chunk
+        size += len(chunk.text)
+        if size >= AT_ONCE * sources.CHUNK:
+            return
+
+
+def _of_arrays(found: Sequence[Source], where: str, tokenizer: str, val_fraction: float, dtype: str) -> Corpus:
+    read = tokens.read(found, dtype)
+    if tokenizer == "char":
+        raise ValueError(f"{where} holds token ids, no characters; name their tokenizer: --set data.tokenizer=FILE")
+    # a folder of `lehr tokenize` knows better than `bytes`, the default that nobody wrote, or a file that was moved
+    missing = tokenizer == "bytes" or not Path(tokenizer).exists()
+    name = str(read.tokenizer) if read.tokenizer and missing else tokenizer
+    table = load(name)
+    if read.tokenizer and table.fingerprint != read.made_by:
+        if name == str(read.tokenizer):
+            raise ValueError(f"{where} is damaged: its tokenizer.json is not what was written; tokenize the text again")
+        raise ValueError(f"data.tokenizer={tokenizer} is not what made {where}; leave it out: the folder has its own")
+    if read.highest >= table.vocab_size:
+        raise ValueError(
+            f"{where} holds the id {read.highest}, but the tokenizer {name} has {table.vocab_size:,}; "
+            "name the one that made the ids: --set data.tokenizer=FILE"
+        )
+    cut = int(len(read.tokens) * (1 - val_fraction))
+    count = f"{len(read.tokens.parts):,} file{'s' * (len(read.tokens.parts) != 1)} of ids"
+    train, val = read.tokens.between(0, cut), read.tokens.between(cut, len(read.tokens))
+    return Corpus(table, train, val, f"{where}, {count}", read.fingerprint, name)
