@@ -17,7 +17,7 @@ def memory(config: Config, parameters: int) -> Memory:
 
     The state is four float32 numbers a parameter: weight, gradient and AdamW's two moments. The activations are those
     that autograd keeps in `lehr.nn`, counted there with `saved_tensors_hooks` (a test counts again): for each token and
-    layer 10 d_model + 4 d_ff numbers in float32, 17 d_model + 4 d_ff in bfloat16, where the layer's weights are copied
+    layer 8 d_model + 3 d_ff numbers in float32, 10 d_model + 3 d_ff in bfloat16, where the layer's weights are copied
     too, and the attention's scores, num_heads context_length, up to a context of 512 on a CPU. The head's logits are
     never held whole.
 
@@ -29,6 +29,6 @@ def memory(config: Config, parameters: int) -> Memory:
     held = config.train.device in ("", "cpu") and model.context_length <= 512
     scores = model.num_heads * model.context_length if held else model.d_model
     half = config.train.precision == "bfloat16"
-    numbers = tokens * ((17 if half else 10) * model.d_model + 4 * model.d_ff + scores)
+    numbers = tokens * ((10 if half else 8) * model.d_model + 3 * model.d_ff + scores)
     copies = 4 * model.d_model**2 + 3 * model.d_model * model.d_ff if half else 0
     return Memory(16 * parameters, model.num_layers * (2 if half else 4) * (numbers + copies))
