@@ -4,17 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help train test lint types tests format clean
+.PHONY: help train test test-integrations lint types tests format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make train   install, and train a small transformer on Python's own source (1 to 2 minutes)"
 	@echo "make test    install, and run lint, types and tests"
+	@echo "make test-integrations   install accelerate besides, and run what needs it"
 
 train: $(VENV)/train.done
 	$(BIN)/lehr train
 
 test: lint types tests
+
+test-integrations: $(VENV)/integrations.done
+	$(BIN)/python -m pytest -n auto tests/integrations
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .
@@ -46,4 +50,9 @@ $(VENV)/train.done: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/dev.done: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into $(VENV) ..."
 	$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/integrations.done: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV) ..."
+	$(PIP) -e '.[dev,dev-integrations]'
 	@touch $@

@@ -207,7 +207,13 @@ def _check(group: dict[str, Any]) -> None:
         raise ValueError(f"betas must be two numbers in [0, 1), got {group['betas']!r}{where}")
 
 
-def param_groups(model: nn.Module, weight_decay: float, lr: float | Tensor | None = None) -> list[dict[str, Any]]:
+def param_groups(
+    model: nn.Module,
+    weight_decay: float,
+    lr: float | Tensor | None = None,
+    layer_decay: float | None = None,
+    layers: str | None = None,
+) -> list[dict[str, Any]]:
     """The parameters of `model` for an optimizer, split into those that weight decay is for and those it is not.
 
     Two groups, in this order and even if one is empty: "decay", the matrices (two axes or more: linear layers,
@@ -215,16 +221,61 @@ def param_groups(model: nn.Module, weight_decay: float, lr: float | Tensor | Non
     both where given. The parameters are in the model's order, a tied one once, a frozen one (`requires_grad=False`) not
     at all.
 
+    `layer_decay`, with `lr`, makes the LR smaller the deeper a layer lies, for fine-tuning (Howard & Ruder 2018,
+    arXiv 1801.06146; counted as in Clark et al. 2020, arXiv 2003.10555): what comes after the stack of L layers, the
+    head, has `lr`; layer i has lr * layer_decay ** (L - i); what comes before it, the embeddings, has
+    lr * layer_decay ** (L + 1). Then the groups are "embeddings.decay", "embeddings.no_decay", "layers.0.decay", ...,
+    "head.decay", "head.no_decay", the empty ones left out. The stack is the longest `nn.ModuleList` or `nn.Sequential`,
+    or the one called `layers`, such as "encoder.blocks"; what is before it and after goes by the order of
+    `model.named_parameters()`.
+
+    Raises ValueError for a layer_decay outside 0 to 1 or without `lr`, and where there is no such stack.
+
     >>> groups = param_groups(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)), weight_decay=0.1)
     >>> [(group["name"], group["weight_decay"], [tuple(p.shape) for p in group["params"]]) for group in groups]
     [('decay', 0.1, [(3, 2)]), ('no_decay', 0.0, [(3,), (3,), (3,)])]
     """
-    trained = [p for p in model.parameters() if p.requires_grad]  # parameters() gives a tied one once
-    groups: list[dict[str, Any]] = [
-        {"name": "decay", "params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
-        {"name": "no_decay", "params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    if lr is not None:
-        for group in groups:
-            group["lr"] = lr
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]  # a tied one stands there once
+    if layer_decay is None:
+        if layers is not None:
+            raise ValueError("layers names the stack for layer_decay; write layer_decay=0.8, say, or leave it out")
+        groups = _split("", [p for _, p in trained], weight_decay)
+        return groups if lr is None else [group | {"lr": lr} for group in groups]
+    if lr is None:
+        raise ValueError("layer_decay makes each layer's LR from lr; write lr=3e-4, say")
+    if not 0 < layer_decay <= 1:
+        raise ValueError(f"layer_decay is a factor a layer, above 0 and at most 1, not {layer_decay!r}")
+    places, count = _places(model, layers)
+    groups = []
+    for place in range(-1, count + 1):
+        name = "embeddings" if place < 0 else "head" if place == count else f"layers.{place}"
+        pair = _split(f"{name}.", [p for n, p in trained if places[n] == place], weight_decay)
+        groups += [group | {"lr": lr * layer_decay ** (count - place)} for group in pair if group["params"]]
     return groups
+
+
+def _split(prefix: str, params: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    return [
+        {"name": f"{prefix}decay", "params": [p for p in params if p.ndim >= 2], "weight_decay": weight_decay},
+        {"name": f"{prefix}no_decay", "params": [p for p in params if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def _places(model: nn.Module, layers: str | None) -> tuple[dict[str, int], int]:
+    """Each parameter's layer, -1 for what comes before the stack and the count for what comes after; and the count."""
+    stacks = {name: m for name, m in model.named_modules() if isinstance(m, (nn.ModuleList, nn.Sequential))}
+    if not stacks or (layers is not None and layers not in stacks):
+        have = ", ".join(repr(name) for name in stacks) or "none: for such a model write the groups by hand"
+        raise ValueError(f"no stack of layers {layers or ''!r} in {type(model).__name__}; its stacks are {have}")
+    stack = layers if layers is not None else max(stacks, key=lambda name: len(stacks[name]))
+    children = [name for name, _ in stacks[stack].named_children()]
+    prefix = f"{stack}." if stack else ""
+    places: dict[str, int] = {}
+    place = -1
+    for name, _ in model.named_parameters():
+        if name.startswith(prefix):
+            place = children.index(name.removeprefix(prefix).partition(".")[0])
+        elif place >= 0:
+            place = len(children)
+        places[name] = place
+    return places, len(children)

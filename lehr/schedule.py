@@ -12,103 +12,16 @@ from itertools import pairwise
 from numbers import Real
 from typing import Any, Literal, overload
 
-from lehr import curves, shapes
+from lehr import verbs
 from lehr.evaluate import Row, on_array
+from lehr.ramp import LATEST as LATEST
+from lehr.ramp import Ramp as Ramp
+from lehr.ramp import prepare
 from lehr.words import is_number, nearest, write_number
 
 Sample = Literal["end", "start"]
 
-LATEST = 2**62  # a step or a duration beyond it would not fit a clock of 64 bits
 MANY = 10  # beyond so many ramps a look-up by bisection beats the loop
-
-
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class Ramp:
-    """From `start_value` at step `begin` to `end_value`, `duration` steps later, along `shape`.
-
-    `begin` and `duration` are in optimizer updates (fractions are allowed); the values are multipliers or learning
-    rates, finite and >= 0; `shape` is a name of `lehr.shapes`, with its parameters after colons ("poly:2").
-    A ramp of duration 0 is a jump to `end_value`.
-
-    Raises ValueError for anything that is not such a ramp, TypeError for what is not a number.
-
-    >>> Ramp(0, 2000, 0, 1)
-    Ramp(begin=0, duration=2000, start_value=0.0, end_value=1.0, shape='linear')
-    >>> Ramp(0, 100, 1, 0, "exponential")
-    Traceback (most recent call last):
-    ...
-    ValueError: exponential 100 from 1 to 0: this curve never reaches 0; write 0.001, say, or another shape
-    """
-
-    begin: float
-    duration: float
-    start_value: float
-    end_value: float
-    shape: str = "linear"
-
-    def __post_init__(self) -> None:
-        for name in ("begin", "duration"):
-            object.__setattr__(self, name, _steps(name, getattr(self, name)))
-        for name in ("start_value", "end_value"):
-            object.__setattr__(self, name, _value(name, getattr(self, name)))
-        if not isinstance(self.shape, str):
-            raise TypeError(f"shape is a name such as 'cosine', not {self.shape!r}; see lehr.shapes.register")
-        canonical, shape = shapes.resolve(self.shape)
-        object.__setattr__(self, "shape", canonical)
-        if self.start_value != self.end_value:
-            try:
-                middle = shape(self.start_value, self.end_value, math)(0.5)
-            except ValueError as error:
-                raise ValueError(f"{self}: {error}") from None
-            except (OverflowError, ZeroDivisionError):
-                middle = math.nan
-            if not math.isfinite(middle):
-                raise ValueError(f"{self}: the ends are too far apart for this shape; write ends that are closer")
-
-    @property
-    def end(self) -> float:
-        """The step at which the ramp has reached `end_value`, unless a newer one takes over before."""
-        return self.begin + self.duration
-
-    def at(self, time: float) -> float:
-        """The ramp's own value at a time, holding its ends before and after.
-
-        >>> Ramp(10, 10, 1, 0).at(15)
-        0.5
-        """
-        if time < self.begin or (time == self.begin and self.duration):
-            return self.start_value
-        return Schedule((self,), sample="start")(time)
-
-    def __str__(self) -> str:
-        return self._text(implied=False)
-
-    def _text(self, implied: bool) -> str:
-        """The item of the text form; `implied`: the start value follows from what stands before."""
-        start = "" if implied else f" from {write_number(self.start_value)}"
-        if self.start_value == self.end_value and self.shape == "linear":
-            return f"hold {write_number(self.duration)}{start}"
-        return f"{self.shape} {write_number(self.duration)}{start} to {write_number(self.end_value)}"
-
-
-def _steps(name: str, value: Any) -> float:
-    if not is_number(value):
-        raise TypeError(f"{name} is a number of steps, not {value!r}")
-    if not 0 <= value <= LATEST:
-        raise ValueError(f"{name} is a number of steps >= 0 (and at most 2**62), not {value!r}")
-    return int(value) if value == int(value) else float(value)
-
-
-def _value(name: str, value: Any) -> float:
-    if not is_number(value):
-        raise TypeError(f"{name} is a number, not {value!r}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not (number >= 0 and math.isfinite(number)):
-        raise ValueError(f"{name} is a finite number >= 0, not {value!r}")
-    return number + 0.0  # -0.0 becomes 0.0
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, repr=False)
@@ -171,7 +84,7 @@ class Schedule:
             raise ValueError(f"sample is 'end' or 'start', not {self.sample!r}")
         put = object.__setattr__
         put(self, "ramps", ramps)
-        put(self, "_rows", tuple(_row(r, 0 if self._closed else 1) for r in reversed(ramps)))
+        put(self, "_rows", tuple(prepare(r, 0 if self._closed else 1) for r in reversed(ramps)))
         many = len(ramps) > MANY
         put(self, "_origins", tuple(r.origin for r in reversed(self._rows)) if many else ())
         put(self, "_ends", () if self._closed or many else tuple(map(_at_end, self._rows)))
@@ -285,11 +198,38 @@ class Schedule:
         >>> print(stable.cooldown(at=800, over=200))
         linear 100 to 1, hold 900, at 800 sqrt 200 to 0
         """
-        if not at >= 1:
-            raise ValueError(f"a cooldown starts after at least one update, not at {at!r}; write at=1 or later")
-        ramps = tuple(r for r in self.ramps if r.begin < at)
-        start = ramps[-1].at(at) if ramps else self.ramps[0].start_value
-        return Schedule((*ramps, Ramp(at, over, start, to, shape)), self.sample)
+        return Schedule(verbs.cooldown(self.ramps, at, over, to, shape), self.sample)
+
+    def extend(self, to: "float | Schedule", at: float) -> "Schedule":
+        """Return a schedule equal to this one for the updates before `at`, whose tail then starts where the curve is.
+
+        `to` is the new total in updates: the ramp in charge at `at` ends later (or earlier) by the difference, and what
+        follows is moved by as much. A level stretch is lengthened; so is one that ends at `at` (a cooldown comes
+        later). Any other ramp goes on from its value at `at` to its end value, along its shape, over what is left of it
+        and the difference. A finished schedule holds its last value up to `to`.
+
+        Or `to` is a schedule whose tail is followed from `at` on: to the end of its ramp in charge there, along that
+        ramp's shape, from our value; its later ramps are taken as they are.
+
+        `rescale` is the other way to change the horizon. Raises ValueError where there is no room.
+
+        >>> schedule = Schedule((Ramp(0, 100, 0, 1), Ramp(100, 900, 1, 0, "cosine")))
+        >>> print(schedule.extend(1500, at=550))
+        linear 100 to 1, cosine 900 to 0, at 550 cosine 950 to 0
+        >>> stable = Schedule((Ramp(0, 100, 0, 1), Ramp(100, 700, 1, 1), Ramp(800, 200, 1, 0, "sqrt")))
+        >>> print(stable.extend(1500, at=550))
+        linear 100 to 1, hold 1200, sqrt 200 to 0
+        >>> print(stable.extend(schedule, at=550))
+        linear 100 to 1, hold 700, at 550 cosine 450 to 0
+        """
+        if not isinstance(to, Schedule):
+            return Schedule(verbs.lengthen(self.ramps, to, at), self.sample)
+        if to.sample != self.sample and at:
+            raise ValueError(
+                f"one schedule is sampled at the {self.sample} of an update, the other at the {to.sample}; "
+                "write both with, or both without, ', sampled at start'"
+            )
+        return Schedule(verbs.follow(self.ramps, to.ramps, at), to.sample)
 
     def phase(self, step: float) -> str:
         """Name what update `step` does: warmup, stable, cooldown, decay, rewarm, or done.
@@ -371,23 +311,6 @@ class Schedule:
 
 def _bad_step(step: Any) -> ValueError:
     return ValueError(f"a step is a number >= 0, not {step!r}")
-
-
-def _row(ramp: Ramp, offset: int) -> Row:
-    _, shape = shapes.resolve(ramp.shape)
-    a, b = ramp.start_value, ramp.end_value
-    if not ramp.duration:
-        a = b
-    if a == b:
-        shape = curves.linear  # level, at 0 too, whatever the curve would be
-
-    def make(m: Any) -> shapes.Curve:
-        return shape(a, b, m)
-
-    origin = ramp.begin - offset
-    # where begin + duration rounds down, the span does too: at the ramp's end u is 1 and the value is b itself
-    span = min(ramp.duration, ramp.end - offset - origin) or ramp.duration or 1
-    return Row(origin, span, a, b, min(a, b), max(a, b), make(math), make)
 
 
 def _at_end(row: Row) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ PACKAGE = Path(lehr.__file__).parent
 
 # Each room imports only from rooms to its left, and those between bars not from each other.
 ROOMS = (
-    "words <- curves <- shapes <- evaluate <- schedule <- recipes <- cycles <- functional <- spec"
+    "words <- curves <- shapes <- evaluate <- ramp <- verbs <- schedule <- recipes <- cycles <- functional <- spec"
     " <- lint | compare | conventions <- plot <- integrations | nn | optimizer <- train <- cli <- __main__"
 )
 PLACE = {room: place for place, rooms in enumerate(ROOMS.split(" <- ")) for room in rooms.split(" | ")}

@@ -1,37 +1,16 @@
 """lehr.integrations.torch: schedules as PyTorch schedulers."""
 
 import copy
-import io
 import pickle
 
 import pytest
 import torch
+from stepping import lrs_used, optimizer_with, through_a_file
 from torch.optim.lr_scheduler import LRScheduler
 
 import lehr
 from lehr.functional import get_lr, get_lr_cosine_schedule
 from lehr.integrations.torch import CosineSchedulerWithWarmup, Scheduler, WarmupCosineScheduler
-
-
-def optimizer_with(*lrs, **settings):
-    return torch.optim.SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in lrs], **settings)
-
-
-def lrs_used(optimizer, scheduler, updates):
-    """The LR of each group at each update, in PyTorch's order of calls."""
-    used = []
-    for _ in range(updates):
-        used.append([float(group["lr"]) for group in optimizer.param_groups])
-        optimizer.step()
-        scheduler.step()
-    return used
-
-
-def through_a_file(state):
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
 
 
 def test_every_update_uses_initial_lr_times_the_schedule():

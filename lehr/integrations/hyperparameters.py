@@ -1,0 +1,153 @@
+"""A parameter group's hyperparameters: their initial values, and setting them to a multiple of those.
+
+A target is "lr", "weight_decay", "momentum", "betas.0" or "betas.1". Its initial value is what the group had when it
+was first seen, kept as a plain number in `group["initial_lr"]`, `group["initial_weight_decay"]`, ... and saved with the
+optimizer. Tensors are filled in place: a compiled optimizer.step keeps its graph.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from lehr.integrations.groups import Curve, Group, Rules, check_rules, choose, describe, read_rules
+from lehr.schedule import Schedule
+
+Targets = dict[str, Rules]
+Binding = tuple[Curve, str, list[tuple[Group, float]]]  # a curve, what it sets, and where
+
+
+def read_targets(lr: Any, weight_decay: Any, momentum: Any, betas: Any) -> Targets:
+    """The arguments of `Scheduler` and `apply` as rules for each target; TypeError or ValueError for what is none."""
+    targets = {"lr": read_rules("lr", lr)}
+    for target, given in (("weight_decay", weight_decay), ("momentum", momentum)):
+        if given is not None:
+            targets[target] = read_rules(target, given)
+    if betas is not None:
+        if isinstance(betas, (Schedule, Mapping)) or not isinstance(betas, Sequence) or len(betas) != 2:
+            raise TypeError(f"betas is a pair of schedules, not {betas!r}; write (schedule, None) for the first alone")
+        for index, given in enumerate(betas):
+            if given is not None:
+                targets[f"betas.{index}"] = read_rules(f"betas[{index}]", given)
+    return targets
+
+
+def resolve(target: str, index: int, group: Group) -> str:
+    """What a target is called in this group: the momentum of the Adam family is its first beta."""
+    if target == "momentum" and "momentum" not in group and "betas" in group:
+        return "betas.0"
+    key = target.partition(".")[0]
+    if key not in group:
+        has = ", ".join(k for k in ("lr", "weight_decay", "momentum", "betas") if k in group)
+        raise ValueError(f"{describe(index, group)} has no {key} to schedule; this optimizer has {has}")
+    return target
+
+
+def initial(group: Group, target: str) -> float:
+    """The group's initial value of a target, recorded when it is first asked for."""
+    key, _, index = target.partition(".")
+    name = f"initial_{key}"
+    value = group.get(name)
+    if value is None:
+        value = group[key]
+    if key == "betas":
+        group[name] = tuple(map(_plain, value))
+        return group[name][int(index)]  # type: ignore[no-any-return]
+    group[name] = _plain(value)
+    return group[name]  # type: ignore[no-any-return]
+
+
+def _plain(value: Any) -> float:
+    return float(value.item() if isinstance(value, Tensor) else value)
+
+
+def put(group: Group, target: str, value: float) -> None:
+    """Set a hyperparameter, in place where a tensor holds it. Raises ValueError for a momentum or beta of 1 or more."""
+    key, _, index = target.partition(".")
+    if key in ("momentum", "betas") and not value < 1:
+        raise ValueError(
+            f"{target} of {describe(None, group)} would be {value!r}; it is below 1: write a lower multiplier"
+        )
+    if key == "betas":
+        betas = group["betas"]
+        if isinstance(betas[int(index)], Tensor):
+            betas[int(index)].fill_(value)
+        else:
+            group["betas"] = (value, betas[1]) if index == "0" else (betas[0], value)
+    elif isinstance(group[key], Tensor):
+        group[key].fill_(value)
+    else:
+        group[key] = value
+
+
+def current(group: Group, target: str) -> float:
+    """A hyperparameter's present value as a plain number."""
+    key, _, index = target.partition(".")
+    return _plain(group[key][int(index)] if index else group[key])
+
+
+def bind(targets: Targets, groups: Sequence[Group]) -> list[Binding]:
+    """Each curve with the groups it drives and their initial values. Raises ValueError naming a group at fault."""
+    bindings: list[Binding] = []
+    for target, rules in targets.items():
+        _part(target, groups)
+        driven: dict[tuple[int, str], Binding] = {}
+        for index, (group, curve) in enumerate(zip(groups, choose(target, rules, groups), strict=True)):
+            own = resolve(target, index, group)
+            if own != target and own in targets:
+                raise ValueError(
+                    f"the momentum of {describe(index, group)} is its betas[0]; write one of them, not both"
+                )
+            value = initial(group, own)
+            if own not in ("lr", "weight_decay") and isinstance(curve, Schedule) and not value * curve.peak < 1:
+                raise ValueError(
+                    f"{own} of {describe(index, group)} would be {value * curve.peak:.6g}: it starts at {value:.6g} "
+                    f"and the schedule multiplies it by up to {curve.peak:.6g}; it is below 1: write a lower multiplier"
+                )
+            driven.setdefault((id(curve), own), (curve, own, []))[2].append((group, value))
+        bindings += driven.values()
+    return bindings
+
+
+def _part(target: str, groups: Sequence[Group]) -> None:
+    """Groups that share one tensor, the optimizer's default, get one each: they may have to differ from now on."""
+    key, _, index = target.partition(".")
+    seen: set[int] = set()
+    for group in groups:
+        value = group.get(key)
+        if index and value is not None:
+            if id(value[int(index)]) in seen and isinstance(value[int(index)], Tensor):
+                group[key] = tuple(v.clone() if isinstance(v, Tensor) else v for v in value)
+            seen.add(id(group[key][int(index)]))
+        elif isinstance(value, Tensor):
+            if id(value) in seen:
+                group[key] = value.clone()
+            seen.add(id(group[key]))
+
+
+def check(targets: Targets, groups: Sequence[Group]) -> None:
+    """Raise ValueError for rules that do nothing: a pattern that fits no group, a multiple of what is 0 everywhere."""
+    for target, rules in targets.items():
+        check_rules(target, rules, groups)
+    for target in targets:
+        owns = [resolve(target, index, group) for index, group in enumerate(groups)]
+        if target in ("weight_decay", "momentum") and not any(map(initial, groups, owns)):
+            raise ValueError(
+                f"the {target} of every parameter group is 0, and a schedule multiplies it; "
+                f"write {target}={'0.1' if target == 'weight_decay' else '0.9'}, say, in the optimizer"
+            )
+
+
+def record(targets: Targets, groups: Sequence[Group], step: int) -> dict[str, Any]:
+    """What is set for update `step`: the phase and values of the first group, and of each group its name and values."""
+    rows: list[dict[str, Any]] = [{"name": group.get("name", str(i))} for i, group in enumerate(groups)]
+    for target, rules in targets.items():
+        for index, (row, group, curve) in enumerate(zip(rows, groups, choose(target, rules, groups), strict=True)):
+            if target == "lr":
+                row["phase"] = curve.phase(step) if isinstance(curve, Schedule) else None
+            own = resolve(target, index, group)
+            row[own.partition(".")[0]] = (
+                tuple(map(_plain, group["betas"])) if own.startswith("betas") else current(group, own)
+            )
+    first = rows[0] if rows else {"phase": None, "lr": None}
+    return {"step": step, "phase": first["phase"], "lr": first["lr"], "groups": rows}

@@ -1,0 +1,344 @@
+"""`Scheduler`, a torch LRScheduler over any schedule, and `apply`, the same without state.
+
+Nothing is ever computed from the optimizer's current values, only from each group's initial ones, so the order of
+building, loading and stepping does not matter, and a step taken twice is the step taken once.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lehr.integrations import hyperparameters, resume
+from lehr.integrations.groups import Curve, Group, Rules, choose, describe, fits
+from lehr.integrations.hyperparameters import Binding, Targets, bind, initial, put, read_targets
+from lehr.integrations.watch import watch
+from lehr.schedule import Schedule
+
+Given = Schedule | Callable[[int], float] | Mapping[str, Schedule | Callable[[int], float]]
+
+ON_SKIP = ("hold", "advance")
+ORDER = "see https://pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate"
+
+
+class Scheduler(LRScheduler):
+    """A `torch.optim.lr_scheduler.LRScheduler` over any schedule: each group's LR is its initial LR times `lr(step)`.
+
+    `lr` is a `lehr.Schedule`, any function from the number of completed updates to a multiplier >= 0, or a dict of them
+    by the groups' names or patterns, such as {"*.bias": s1, "head": s2, "*": s3}: the first that fits wins. A group
+    that none fits, and a pattern that fits none, are errors naming it. `weight_decay` and `momentum` likewise multiply
+    the group's initial value, `betas` is a pair of such, None leaves alone. Where a group has betas and no momentum
+    (Adam), `momentum` is betas[0].
+
+    Call `step()` after each `optimizer.step()`; what the first update uses is set at construction. A group's initial
+    values are those it had when it was first seen, kept in `group["initial_lr"]`, `group["initial_weight_decay"]`, ...
+    and saved with the optimizer; the current ones are never read. A group added later gets its values before its first
+    update, or is refused there. Values held in tensors are filled in place.
+
+    `step(skipped=True)` tells of an update that did not happen (AMP overflow, a gradient that is not finite): with
+    `on_skip="advance"` the clock goes on, with "hold" it stays; either way it is counted in `skipped`.
+
+    The state is the step, the count of skipped updates, and the schedules' texts and fingerprints: plain data that
+    `torch.load(weights_only=True)` reads. Loading a state whose schedule differs from this one's raises ValueError,
+    which shows both; `on_mismatch="saved"` keeps to the saved one, "new" takes this one, "extend" goes on from the
+    saved one's value along this one (`Schedule.extend`). Two plain functions cannot be compared: this one is taken.
+
+    `last_epoch=n` starts after n + 1 completed updates, as in torch, and needs the initial values of a loaded optimizer
+    (KeyError without them).
+
+    >>> import torch, lehr
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    >>> scheduler = Scheduler(optimizer, lehr.cosine(total=10, warmup=2))
+    >>> optimizer.param_groups[0]["lr"]
+    0.05
+    >>> optimizer.step(); scheduler.step()
+    >>> scheduler.get_last_lr()
+    [0.1]
+    >>> scheduler.record()
+    {'step': 1, 'phase': 'warmup', 'lr': 0.1, 'groups': [{'name': '0', 'phase': 'warmup', 'lr': 0.1}], 'skipped': 0}
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        lr: Given,
+        *,
+        weight_decay: Given | None = None,
+        momentum: Given | None = None,
+        betas: Sequence[Given | None] | None = None,
+        last_epoch: int = -1,
+        on_mismatch: str = "error",
+        on_skip: str = "advance",
+    ) -> None:
+        self.targets: Targets = read_targets(lr, weight_decay, momentum, betas)
+        resume.check_choice(on_mismatch)
+        if on_skip not in ON_SKIP:
+            raise ValueError(f"on_skip is one of {', '.join(ON_SKIP)}, not {on_skip!r}")
+        self.on_mismatch, self.on_skip = on_mismatch, on_skip
+        self.skipped = 0
+        self._asked: dict[str, dict[str, str]] = {}  # along which schedule of the code a saved one was extended
+        self._groups: list[Group] = []
+        self._count = 0
+        self._plain: list[Binding] = []
+        self._careful: list[Binding] = []
+        self._once = False  # accelerate repeats step() once a process
+        self._child = False  # of a SequentialLR, which tells it when to set anything
+        if isinstance(optimizer, Optimizer):  # torch refuses what is none
+            if last_epoch != -1:
+                _check_initial(self.targets, optimizer.param_groups, last_epoch)
+            hyperparameters.check(self.targets, optimizer.param_groups)
+        super().__init__(optimizer, last_epoch)  # takes the first step()
+        self._child = False
+        watch(self)
+
+    @property
+    def lr(self) -> Curve | Rules:
+        """The schedule of the LR, or of each pattern its own."""
+        rules = self.targets["lr"]
+        return rules["*"] if list(rules) == ["*"] else dict(rules)
+
+    def step(self, epoch: int | None = None, *, skipped: bool = False) -> None:
+        """Set the values of the next update; call it after `optimizer.step()`. `epoch` sets the step itself.
+
+        `skipped=True` says that the update did not happen; then `on_skip` decides whether the clock goes on.
+        """
+        if self._step_count == 1 and not skipped:
+            self._check_order()
+        self._step_count += 1
+        if skipped:
+            self.skipped += 1
+            if self.on_skip == "hold":
+                return
+        elif self._once and not self._updated():
+            return
+        step = self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+        # What to set is kept at hand: a step costs one product a group. A new list means that a state was loaded.
+        groups = self.optimizer.param_groups
+        if groups is not self._groups or len(groups) != self._count:
+            self._bind()
+        for curve, key, pairs in self._plain:
+            factor = curve(step)
+            for group, value in pairs:
+                group[key] = value * factor
+        for curve, target, pairs in self._careful:
+            factor = curve(step)
+            for group, value in pairs:
+                put(group, target, value * factor)
+
+    def _check_order(self) -> None:
+        if not hasattr(self.optimizer.step, "_wrapped_by_lr_sched"):
+            warnings.warn(
+                "optimizer.step was replaced after the scheduler was built, so nobody can tell whether it is called "
+                f"before scheduler.step(), as it should be; {ORDER}",
+                stacklevel=3,
+            )
+        elif not getattr(self.optimizer, "_opt_called", False):
+            warnings.warn(
+                "scheduler.step() was called before the first optimizer.step(), which so misses the first LR; write "
+                "optimizer.step() before scheduler.step(), or scheduler.step(skipped=True) after an update that was "
+                f"skipped; {ORDER}",
+                stacklevel=3,
+            )
+
+    def _updated(self) -> bool:
+        """Whether optimizer.step() was called since this was asked last."""
+        updated, self.optimizer._opt_called = getattr(self.optimizer, "_opt_called", False), False  # type: ignore[attr-defined]
+        return updated
+
+    @property
+    def _is_accelerate_prepared(self) -> bool:
+        # accelerate asks this in `prepare`. Its wrapper then calls step() once for each process after each update: from
+        # here on a call without an update before it is one of those repetitions.
+        self._once = True
+        return False
+
+    def _bind(self) -> None:
+        """Look the groups up: which curve drives which, and from what initial value."""
+        groups = self.optimizer.param_groups
+        before = [initial(group, "lr") for group in self._groups] if groups is not self._groups else []
+        bindings = bind(self.targets, groups)
+        self._groups, self._count = groups, len(groups)
+        self._plain = [binding for binding in bindings if _is_plain(binding)]
+        self._careful = [binding for binding in bindings if not _is_plain(binding)]
+        for index, (old, group) in enumerate(zip(before, groups, strict=False)):
+            if old != initial(group, "lr"):
+                warnings.warn(
+                    f"the loaded optimizer brings initial_lr={initial(group, 'lr'):.6g} for {describe(index, group)}, "
+                    f"which had {old:.6g} here; the loaded one goes on: to change it, set group['initial_lr'] and call "
+                    "scheduler.refresh()",
+                    stacklevel=4,
+                )
+
+    def _adopt(self) -> None:
+        """Groups were added since the last step: they get this step's values, the others are left as they are."""
+        known = {id(group) for _, _, pairs in (*self._plain, *self._careful) for group, _ in pairs}
+        self._bind()
+        if self.last_epoch >= 0:
+            self._set(self.last_epoch, [g for g in self._groups if id(g) not in known])
+
+    def _set(self, step: int, only: list[Group] | None = None) -> None:
+        chosen = None if only is None else {id(group) for group in only}
+        for curve, target, pairs in (*self._plain, *self._careful):
+            factor = curve(step)
+            for group, value in pairs:
+                if chosen is None or id(group) in chosen:
+                    put(group, target, value * factor)
+
+    def refresh(self) -> None:
+        """Read the groups' initial values again and set this step's, after changing `group["initial_lr"]` by hand."""
+        self._groups = self.optimizer.param_groups
+        self._bind()
+        self._set(self.last_epoch)
+
+    def record(self) -> dict[str, Any]:
+        """What the next `optimizer.step()` will use, as plain data for a log.
+
+        `step`, `phase` and `lr` of the first group, the count of `skipped` updates, and `groups`: each one's name (its
+        number where it has none), phase, LR, and whatever else is scheduled. The phase of a plain function is None.
+        """
+        told = hyperparameters.record(self.targets, self.optimizer.param_groups, self.last_epoch)
+        return {**told, "skipped": self.skipped}
+
+    def get_lr(self) -> list[float | Tensor]:
+        """The LR of each group at the present step, as the schedule has it; a tensor where the group has one."""
+        lrs: list[float | Tensor] = []
+        groups = self.optimizer.param_groups
+        for group, curve in zip(groups, choose("lr", self.targets["lr"], groups), strict=True):
+            value = initial(group, "lr") * curve(self.last_epoch)
+            lrs.append(group["lr"].clone().fill_(value) if isinstance(group["lr"], Tensor) else value)
+        return lrs
+
+    def get_last_lr(self) -> list[float | Tensor]:
+        """The LR of each group as it was set last; tensors are copies."""
+        lrs = [group["lr"] for group in self.optimizer.param_groups]
+        return [lr.clone() if isinstance(lr, Tensor) else lr for lr in lrs]
+
+    # What torch's SequentialLR calls, reads and sets ------------------------------------------------------------------
+
+    def _initial_step(self) -> None:
+        self._child = True
+        super()._initial_step()
+
+    def _update_lr(self, epoch: int | None = None) -> None:
+        self._child = True
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+        self._bind()
+        self._set(self.last_epoch)
+
+    @property
+    def _last_lr(self) -> list[float | Tensor]:
+        return self.get_last_lr()
+
+    @_last_lr.setter
+    def _last_lr(self, value: list[float | Tensor]) -> None:
+        """Nothing to keep: the groups have it."""
+
+    @property
+    def base_lrs(self) -> list[float | Tensor]:
+        """The initial LR of each group."""
+        return [initial(group, "lr") for group in self.optimizer.param_groups]
+
+    @base_lrs.setter
+    def base_lrs(self, value: list[float | Tensor]) -> None:
+        """Nothing to keep: the groups have it."""
+
+    # State ------------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """The completed and the skipped updates, and each schedule's text and fingerprint (None for a function)."""
+        written = {t: resume.write_rules(rules, self._asked.get(t, {})) for t, rules in self.targets.items()}
+        return {"last_epoch": self.last_epoch, "skipped": self.skipped, **written.pop("lr"), "others": written}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on at the saved step: the groups get the values of that step at once.
+
+        Raises ValueError if a saved schedule is another one, unless `on_mismatch` says which one to take; then nothing
+        was taken over.
+        """
+        if not {"last_epoch", "schedule", "fingerprint"} <= set(state_dict):
+            raise ValueError(f"this is not the state of a lehr Scheduler: its keys are {', '.join(state_dict)}")
+        step, groups = state_dict["last_epoch"], self.optimizer.param_groups
+        saved = {"lr": state_dict, **state_dict.get("others", {})}
+        targets: Targets = {}
+        asked: dict[str, dict[str, str]] = {}
+        for target in {**self.targets, **saved}:
+
+            def show(pattern: str, value: float, target: str = target) -> str:
+                return _show(groups, target, self.targets.get(target, {}), pattern, value)
+
+            here, there = self.targets.get(target), saved.get(target)
+            rules, kept = resume.settle_rules(target, there, here, max(step, 0), self.on_mismatch, show)
+            if rules:
+                targets[target] = rules
+            if kept:
+                asked[target] = kept
+        bind(targets, groups)  # raises where the saved patterns do not fit these groups
+        alone = not self._child and self.last_epoch >= 0
+        self.targets, self._asked = targets, asked
+        self.last_epoch, self.skipped = step, state_dict.get("skipped", 0)
+        self._step_count = max(step, 0) + 1
+        self._bind()
+        if alone:
+            self._set(step)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:  # of a copy, whose optimizer is a copy too
+        self.__dict__.update(state)
+        watch(self)
+
+
+def apply(
+    optimizer: Optimizer,
+    step: int,
+    lr: Given,
+    *,
+    weight_decay: Given | None = None,
+    momentum: Given | None = None,
+    betas: Sequence[Given | None] | None = None,
+) -> dict[str, Any]:
+    """Set what update `step` uses, and return the record of it; the arguments are those of `Scheduler`.
+
+    Stateless: call it before each `optimizer.step()`, in any order of steps. group["lr"] becomes
+    group["initial_lr"] * lr(step), and the initial LR is what the group had when it was first seen.
+
+    >>> import torch, lehr
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    >>> apply(optimizer, 0, lehr.cosine(total=10, warmup=2))
+    {'step': 0, 'phase': 'warmup', 'lr': 0.05, 'groups': [{'name': '0', 'phase': 'warmup', 'lr': 0.05}]}
+    """
+    targets, groups = read_targets(lr, weight_decay, momentum, betas), optimizer.param_groups
+    hyperparameters.check(targets, groups)
+    for curve, target, pairs in bind(targets, groups):
+        factor = curve(step)
+        for group, value in pairs:
+            put(group, target, value * factor)
+    return hyperparameters.record(targets, groups, step)
+
+
+def _is_plain(binding: Binding) -> bool:
+    """Whether setting the value needs no look at it: a plain number, known to be in its range."""
+    curve, target, pairs = binding
+    known = target in ("lr", "weight_decay") or (target == "momentum" and isinstance(curve, Schedule))
+    return known and not any(isinstance(group[target], Tensor) for group, _ in pairs)
+
+
+def _show(groups: Sequence[Group], target: str, rules: Rules, pattern: str, value: float) -> str:
+    """A multiplier as the value that the first group of its pattern would have."""
+    for index, group in enumerate(groups):
+        if next((p for p in rules if fits(p, group)), None) == pattern:
+            name = "LR" if target == "lr" else target
+            return f"{name} {initial(group, hyperparameters.resolve(target, index, group)) * value:.6g}"
+    return f"{value:.6g} times the initial value"
+
+
+def _check_initial(targets: Targets, groups: Sequence[Group], last_epoch: int) -> None:
+    for target in targets:
+        for index, group in enumerate(groups):
+            name = "initial_" + hyperparameters.resolve(target, index, group).partition(".")[0]
+            if name not in group:
+                raise KeyError(
+                    f"param {name!r} is not specified in {describe(index, group)}, which last_epoch={last_epoch} "
+                    "needs; load the optimizer's state first, or leave it out and call scheduler.load_state_dict"
+                )

@@ -1,0 +1,39 @@
+"""Groups that are added to an optimizer later (unfreezing) are scheduled, or refused, before their first update.
+
+A hook of the optimizer's own looks at the number of its groups before each `optimizer.step()`. It holds the scheduler
+weakly, and goes with it.
+"""
+
+import weakref
+from typing import Any
+
+from torch.optim import Optimizer
+
+
+class Watch:
+    """Runs before each optimizer.step()."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = weakref.ref(scheduler)
+        self.known = len(scheduler.optimizer.param_groups)
+
+    def __call__(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if len(optimizer.param_groups) != self.known:
+            self.look()
+
+    def look(self) -> None:
+        scheduler = self.scheduler()
+        if scheduler is not None:
+            scheduler._adopt()
+            self.known = len(scheduler.optimizer.param_groups)
+
+
+def watch(scheduler: Any) -> None:
+    """Have the scheduler's optimizer tell it of groups that were added, for as long as the scheduler lives."""
+    optimizer: Any = scheduler.optimizer
+    while not hasattr(optimizer, "_optimizer_step_pre_hooks"):  # accelerate's optimizer holds another in it
+        if not isinstance(getattr(optimizer, "optimizer", None), Optimizer):
+            return
+        optimizer = optimizer.optimizer
+    handle = optimizer.register_step_pre_hook(Watch(scheduler))
+    weakref.finalize(scheduler, handle.remove).atexit = False

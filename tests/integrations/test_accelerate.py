@@ -1,0 +1,93 @@
+"""lehr.integrations.accelerate: one step an optimizer update, on two real processes and on one."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from worker import CURVE, parts, used_by
+
+from lehr.integrations.accelerate import PreparedScheduler, prepare
+from lehr.integrations.torch import Scheduler
+
+HERE = Path(__file__).parent
+
+
+def on_two_processes(*words, cwd):
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_accelerate_1398_one_step_an_update_on_two_processes_and_with_accumulation(tmp_path):
+    """accelerate's wrapper steps a scheduler once for each process: accelerate#1398, #2142, #2926, transformers#24088."""
+    told = json.loads(on_two_processes(HERE / "worker.py", tmp_path, cwd=tmp_path).splitlines()[-1])
+    assert told.pop("processes") == 2 and told.pop("same"), "every process uses the same LR"
+    assert told.pop("resumed") == [0.1 * CURVE(step) for step in range(5, 10)]
+    assert len(told) == 4 and all(used == [0.1 * CURVE(step) for step in range(10)] for used in told.values())
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_one_process_is_no_different(ours):
+    accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
+    assert used_by(accelerator, *parts(accelerator, ours), 10) == [0.1 * CURVE(step) for step in range(10)]
+
+
+@pytest.mark.parametrize(("on_skip", "clock"), [("advance", [0, 1, 2, 3, 4]), ("hold", [0, 1, 1, 2, 2])])
+def test_a_real_overflow_is_told_to_the_prepared_scheduler(on_skip, clock):
+    accelerator = Accelerator(cpu=True)
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)  # accelerate makes one for fp16, on a GPU alone
+    parameter = torch.nn.Parameter(torch.ones(1))
+    optimizer = accelerator.prepare(torch.optim.SGD([parameter], lr=0.1))
+    scheduler = prepare(accelerator, Scheduler(optimizer, CURVE, on_skip=on_skip))
+    used = []
+    for factor in (1.0, math.inf, 1.0, math.inf):
+        used.append(scheduler.record()["lr"])
+        accelerator.backward((parameter * factor).sum())
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+    assert [*used, scheduler.get_last_lr()[0]] == [0.1 * CURVE(step) for step in clock]
+    assert scheduler.record()["skipped"] == scheduler.state_dict()["skipped"] == 2
+
+
+def test_a_scheduler_built_on_the_bare_optimizer_is_known_by_it():
+    accelerator = Accelerator(cpu=True)
+    bare = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    scheduler = Scheduler(bare, CURVE)
+    with pytest.raises(ValueError, match="optimizer is not prepared; write optimizer = accelerator"):
+        prepare(accelerator, scheduler)
+    accelerator.prepare(bare)
+    prepared = prepare(accelerator, scheduler)
+    assert isinstance(prepared, PreparedScheduler) and accelerator.prepare(prepared) is prepared
+    assert accelerator._schedulers == [prepared], "saved once"
+    with pytest.raises(TypeError, match="prepare takes a lehr Scheduler"):
+        prepare(accelerator, torch.optim.lr_scheduler.ConstantLR(bare))
+
+
+def test_a_scheduler_that_does_not_step_with_the_optimizer_steps_when_told():
+    accelerator = Accelerator(cpu=True, step_scheduler_with_optimizer=False)
+    optimizer = accelerator.prepare(torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1))
+    scheduler = prepare(accelerator, Scheduler(optimizer, CURVE))
+    optimizer.step()
+    scheduler.step()
+    scheduler.step()
+    assert scheduler.get_last_lr() == [0.1 * CURVE(2)]
+
+
+def test_a_group_added_under_accelerate_is_refused_before_its_first_update():
+    accelerator = Accelerator(cpu=True)
+    groups = [{"params": [torch.nn.Parameter(torch.ones(1))], "name": "head"}]
+    optimizer = accelerator.prepare(torch.optim.SGD(groups, lr=0.1))
+    scheduler = prepare(accelerator, Scheduler(optimizer, {"head": CURVE}))
+    optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(1))], "name": "body"})
+    with pytest.raises(ValueError, match="fits parameter group 'body'"):
+        optimizer.step()
+    assert scheduler.scheduler.last_epoch == 0

@@ -1,0 +1,43 @@
+"""docs/huggingface.md and the examples that need the real Trainer and accelerate, run as a reader would."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from test_accelerate import on_two_processes
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_the_trainers_example_trains_and_resumes(tmp_path):
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, ROOT / "examples" / "hf_trainer.py", "20"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, timeout=240)
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"update +(\d+)  lr (\S+)  loss (\S+)", done.stdout)
+    assert [int(step) for step, _, _ in rows] == list(range(1, 21)), "no update is lost or told twice"
+    assert float(rows[-1][1]) == 0 and float(rows[-1][2]) < float(rows[0][2]) - 1
+    assert done.stdout.splitlines()[-1] == "linear 2 to 1, hold 14, sqrt 4 to 0"
+
+
+def test_accelerates_example_learns_on_two_processes(tmp_path):
+    out = on_two_processes(ROOT / "examples" / "accelerate_processes.py", 40, cwd=tmp_path)
+    losses = [float(x) for x in re.findall(r"loss (\d+\.\d+)", out)]
+    assert losses[-1] < losses[0] / 2 and "2 processes, 40 steps of the schedule" in out
+
+
+def test_the_examples_are_short():
+    for name in ("hf_trainer.py", "accelerate_processes.py", "torch_groups.py"):
+        assert len((ROOT / "examples" / name).read_text().splitlines()) < 60
+
+
+def test_the_code_of_the_hugging_face_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "huggingface.md").read_text()
+    told = {"__name__": "__docs__"}
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(blocks) >= 4
+    for code in blocks:  # one after the other, as they are read
+        exec(compile(code, "docs/huggingface.md", "exec"), told)

@@ -1,0 +1,68 @@
+"""One of several processes under torchrun: what the LR was at each optimizer update, printed as JSON by the first.
+
+python -m torch.distributed.run --nproc-per-node 2 worker.py FOLDER
+"""
+
+import json
+import sys
+
+import torch
+from accelerate import Accelerator
+
+import lehr
+from lehr.integrations.accelerate import prepare
+from lehr.integrations.torch import Scheduler
+
+CURVE = lehr.cosine(total=12, warmup=3)
+
+
+def parts(accelerator, ours):
+    """A prepared model, optimizer and loader, with the scheduler prepared by `prepare` or by accelerate's own."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loader = torch.utils.data.DataLoader(torch.rand(160, 2), batch_size=4)
+    if ours:
+        model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+        return model, optimizer, loader, prepare(accelerator, Scheduler(optimizer, CURVE))
+    return accelerator.prepare(model, optimizer, loader, Scheduler(optimizer, CURVE))
+
+
+def used_by(accelerator, model, optimizer, loader, scheduler, updates):
+    """The LR of each of so many optimizer updates."""
+    used, batches = [], iter(loader)
+    while len(used) < updates:
+        with accelerator.accumulate(model):
+            accelerator.backward(model(next(batches)).square().mean())
+            if accelerator.sync_gradients:
+                used.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+    return used
+
+
+def main(folder):
+    """Both ways of preparing, with and without accumulation; a state saved by all processes and loaded by all."""
+    told = {}
+    for accumulation in (1, 2):
+        accelerator = Accelerator(cpu=True, gradient_accumulation_steps=accumulation)
+        for ours in (True, False):
+            told[f"ours={ours} accumulation={accumulation}"] = used_by(accelerator, *parts(accelerator, ours), 10)
+            accelerator.free_memory()
+    first = parts(accelerator, True)
+    used_by(accelerator, *first, 5)
+    accelerator.save_state(folder)
+    accelerator.free_memory()
+    second = parts(accelerator, True)
+    accelerator.load_state(folder)
+    told["resumed"] = used_by(accelerator, *second, 5)
+    everyone = [None] * accelerator.num_processes
+    torch.distributed.all_gather_object(everyone, told)
+    if accelerator.is_main_process:
+        print(json.dumps({"processes": accelerator.num_processes, "same": everyone[0] == everyone[-1], **told}))
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,180 @@
+"""The resume contract: a saved schedule that is not the code's is refused, unless another way on is chosen."""
+
+import re
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from stepping import lrs_used, named, optimizer_with, through_a_file, values
+from strategies import schedules
+
+import lehr
+from lehr.integrations.resume import MISMATCH, settle
+from lehr.integrations.torch import Scheduler
+
+OLD, NEW = lehr.cosine(total=100, warmup=10), lehr.cosine(total=200, warmup=10)
+
+
+def saved_after(updates, lr, optimizer=None, **options):
+    optimizer = optimizer or optimizer_with(0.1, weight_decay=0.1, momentum=0.9)
+    scheduler = Scheduler(optimizer, lr, **options)
+    lrs_used(optimizer, scheduler, updates)
+    return through_a_file(scheduler.state_dict())
+
+
+def loaded(state, lr, on_mismatch="error", optimizer=None, **options):
+    optimizer = optimizer or optimizer_with(0.1, weight_decay=0.1, momentum=0.9)
+    scheduler = Scheduler(optimizer, lr, on_mismatch=on_mismatch, **options)
+    scheduler.load_state_dict(state)
+    return scheduler
+
+
+def test_the_refusal_is_one_line_with_both_texts_both_lrs_and_the_four_ways_on():
+    with pytest.raises(ValueError, match="the saved schedule differs") as error:
+        loaded(saved_after(50, OLD), NEW)
+    told = str(error.value)
+    for schedule in (OLD, NEW):
+        assert f"'{schedule}' (LR {0.1 * schedule(50):.6g} at step 50)" in told
+    assert all(f'on_mismatch=r"{way}"' in told for way in MISMATCH) and "\n" not in told
+
+
+def test_saved_and_new_take_one_of_the_two_and_extend_goes_from_one_along_the_other():
+    state = saved_after(50, OLD)
+    for way, expected in (("saved", OLD), ("new", NEW), ("extend", OLD.extend(NEW, at=50))):
+        scheduler = loaded(state, NEW, way)
+        assert scheduler.lr == expected and scheduler.last_epoch == 50
+        assert scheduler.get_last_lr() == [0.1 * expected(50)]
+        assert lrs_used(scheduler.optimizer, scheduler, 160) == [[0.1 * expected(step)] for step in range(50, 210)]
+
+
+def test_an_equal_schedule_is_no_mismatch_however_it_was_written():
+    state = saved_after(50, OLD)
+    for way in MISMATCH:
+        assert loaded(state, lehr.parse("linear 10% to 1, cosine rest to 0.1", total=100), way).lr == OLD
+        assert loaded(state, {"*": OLD}, way).lr == OLD
+
+
+def test_a_refusal_leaves_everything_as_it_was():
+    scheduler = Scheduler(optimizer_with(0.1), NEW)
+    before, lr = scheduler.state_dict(), scheduler.get_last_lr()
+    with pytest.raises(ValueError, match="differs"):
+        scheduler.load_state_dict(saved_after(50, OLD))
+    assert scheduler.state_dict() == before and scheduler.get_last_lr() == lr
+
+
+def test_extending_goes_on_exactly_when_it_is_stopped_and_resumed_again():
+    """Each restart of a requeued job says on_mismatch="extend" again: the curve is extended once, not at each."""
+    state = saved_after(50, OLD)
+    whole = loaded(state, NEW, "extend")
+    expected = lrs_used(whole.optimizer, whole, 150)
+    part = loaded(state, NEW, "extend")
+    assert lrs_used(part.optimizer, part, 40) == expected[:40]
+    for way in ("extend", "error", "saved"):
+        again = loaded(through_a_file(part.state_dict()), NEW, way)
+        assert again.lr == OLD.extend(NEW, at=50)
+        assert lrs_used(again.optimizer, again, 110) == expected[40:]
+    assert loaded(part.state_dict(), NEW, "new").lr == NEW
+    with pytest.raises(ValueError, match="differs"):
+        loaded(part.state_dict(), lehr.cosine(total=300, warmup=10))
+
+
+def test_extending_before_the_first_update_takes_the_new_one():
+    assert loaded(saved_after(0, OLD), NEW, "extend").lr == NEW
+
+
+@given(schedules(whole=True, longest=60, samples=("end",)), schedules(whole=True, longest=60, samples=("end",)))
+def test_extend_is_schedule_extend_for_any_two(saved, here):
+    assume(saved.fingerprint != here.fingerprint)
+    assert settle(saved, here, 20, "saved") is saved and settle(saved, here, 20, "new") is here
+    assert settle(saved, saved, 20) is saved
+    with pytest.raises(ValueError, match="the saved schedule differs"):
+        settle(saved, here, 20)
+    try:
+        expected = saved.extend(here, at=20)
+    except ValueError as error:  # no room for it, or a shape that cannot start from there
+        with pytest.raises(ValueError, match=re.escape(str(error))):
+            settle(saved, here, 20, "extend")
+    else:
+        assert settle(saved, here, 20, "extend") == expected
+
+
+@given(st.sampled_from(MISMATCH), st.integers(1, 120))
+def test_loading_twice_is_loading_once(way, updates):
+    state = saved_after(updates, OLD)
+    scheduler = Scheduler(optimizer_with(0.1), OLD, on_mismatch=way)
+    for _ in range(2):
+        scheduler.load_state_dict(state)
+        assert scheduler.state_dict() == state and scheduler.get_last_lr() == [0.1 * OLD(updates)]
+
+
+# --- groups and other hyperparameters ---
+
+
+def test_the_group_whose_schedule_differs_is_named_with_its_own_lr():
+    two = {"head": OLD, "*": lehr.constant(100)}
+    state = saved_after(50, two, named(head=0.1, body=0.5))
+    with pytest.raises(ValueError, match="the saved schedule for 'head' differs") as error:
+        loaded(state, {**two, "head": NEW}, optimizer=named(head=0.1, body=0.5))
+    assert f"LR {0.1 * OLD(50):.6g} at step 50" in str(error.value)
+    for way, expected in (("saved", OLD), ("new", NEW), ("extend", OLD.extend(NEW, at=50))):
+        scheduler = loaded(state, {**two, "head": NEW}, way, optimizer=named(head=0.1, body=0.5))
+        assert scheduler.lr == {"head": expected, "*": lehr.constant(100)}
+        assert values(scheduler.optimizer, "lr") == [0.1 * expected(50), 0.5]
+
+
+def test_other_patterns_are_a_mismatch():
+    state = saved_after(50, {"head": OLD, "*": NEW}, named(head=0.1, body=0.5))
+    for way in ("error", "extend"):
+        with pytest.raises(
+            ValueError, match=r"the saved schedule differs: lr was scheduled by 'head': .*, here it is sch"
+        ):
+            loaded(state, OLD, way, optimizer=named(head=0.1, body=0.5))
+    assert loaded(state, OLD, "new", optimizer=named(head=0.1, body=0.5)).lr == OLD
+    assert loaded(state, OLD, "saved", optimizer=named(head=0.1, body=0.5)).lr == {"head": OLD, "*": NEW}
+    with pytest.raises(ValueError, match=r"no pattern of lr \('head'\) fits parameter group 'x'"):  # the saved patterns fit no group here
+        loaded(saved_after(5, {"head": OLD}, named(head=0.1)), OLD, "saved", optimizer=named(x=0.1))
+
+
+def test_weight_decay_is_under_the_same_contract():
+    state = saved_after(50, OLD, weight_decay=OLD)
+    with pytest.raises(ValueError, match=r"saved schedule of weight_decay differs: .*weight_decay 0\.061\d+ at"):
+        loaded(state, OLD, weight_decay=NEW)
+    for way, expected in (("saved", OLD), ("new", NEW), ("extend", OLD.extend(NEW, at=50))):
+        scheduler = loaded(state, OLD, way, weight_decay=NEW)
+        assert values(scheduler.optimizer, "weight_decay") == [0.1 * expected(50)]
+    with pytest.raises(ValueError, match=r"differs: weight_decay was scheduled by .*, here it is not scheduled"):
+        loaded(state, OLD)
+    with pytest.raises(ValueError, match="differs: momentum was not scheduled, here it is scheduled by"):
+        loaded(state, OLD, weight_decay=OLD, momentum=NEW)
+    assert values(loaded(state, OLD, "saved").optimizer, "weight_decay") == [0.1 * OLD(50)]
+    assert "weight_decay" not in loaded(state, OLD, "new").targets
+
+
+def test_a_function_and_a_schedule_are_a_mismatch_and_two_functions_cannot_be_compared():
+    function = saved_after(50, lambda step: 0.5)
+    for way in ("error", "saved", "extend"):
+        with pytest.raises(ValueError, match=r'that of a plain function, here it is .*; write on_mismatch="new"'):
+            loaded(function, OLD, way)
+    assert loaded(function, OLD, "new").lr == OLD
+    for way in ("error", "extend"):
+        with pytest.raises(ValueError, match="here it is a plain function"):
+            loaded(saved_after(50, OLD), lambda step: 0.5, way)
+    assert loaded(saved_after(50, OLD), lambda step: 0.5, "saved").lr == OLD
+    assert loaded(function, lambda step: 0.25).get_last_lr() == [0.025]
+    with pytest.raises(ValueError, match=r"saved lr\['\*'\] was a plain function, which no state can hold"):
+        loaded(function, {"head": OLD}, "saved", optimizer=named(head=0.1))
+
+
+def test_a_loaded_peak_that_is_not_the_codes_is_told():
+    first = optimizer_with(0.1)
+    scheduler = Scheduler(first, OLD)
+    lrs_used(first, scheduler, 5)
+    second = optimizer_with(0.2)
+    resumed = Scheduler(second, OLD)
+    second.load_state_dict(first.state_dict())
+    with pytest.warns(UserWarning, match=r"brings initial_lr=0\.1 for parameter group 0, which had 0\.2 here"):
+        resumed.load_state_dict(scheduler.state_dict())
+    assert resumed.get_last_lr() == [0.1 * OLD(5)]
+    second.param_groups[0]["initial_lr"] = 0.2
+    resumed.refresh()
+    assert resumed.get_last_lr() == [0.2 * OLD(5)]

@@ -1,0 +1,196 @@
+"""lehr.verbs through Schedule: each verb's laws (equal before the change, length, area), and what is refused."""
+
+import math
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from strategies import schedules, steps_of
+
+import lehr
+from lehr import Ramp, Schedule, parse
+
+START = ", sampled at start"
+
+
+def updates_before(at: int, schedule: Schedule) -> list[float]:
+    return [step for step in {*range(0, at, 7), *range(max(0, at - 3), at), *steps_of(schedule)} if step <= at - 1]
+
+
+# --- extend to a new total
+
+
+@given(schedules(), st.integers(0, 3000), st.integers(0, 3000))
+@settings(max_examples=200)
+def test_an_extended_schedule_is_equal_before_the_change_and_ends_at_the_new_total(schedule, at, more):
+    to = max(math.ceil(schedule.total), at) + more
+    extended = schedule.extend(to, at)
+    assert all(extended(step) == schedule(step) for step in updates_before(at, schedule))
+    assert extended.total == pytest.approx(to, rel=1e-12) and extended.sample == schedule.sample
+
+
+@given(schedules(whole=True), st.integers(0, 3000), st.integers(-3000, 3000))
+@settings(max_examples=200)
+def test_an_extended_schedule_of_whole_steps_has_whole_steps_or_says_that_there_is_no_room(schedule, at, more):
+    to = schedule.total + more
+    assume(to >= 0)
+    try:
+        extended = schedule.extend(to, at)
+    except ValueError as error:
+        assert (more < 0 or at > to) and ("no room" in str(error) or "write a" in str(error)) and "\n" not in str(error)
+    else:
+        assert extended.total == to and all(isinstance(joint, int) for joint in extended.joints)
+        assert all(extended(step) == schedule(step) for step in updates_before(at, schedule))
+        # the last value does not change, unless a ramp cut short left it hanging on the value it was cut at
+        hangs = schedule.ramps[-1].start_value == schedule.ramps[-1].end_value
+        assert extended.ramps[-1].end_value == schedule.ramps[-1].end_value or hangs
+
+
+@given(schedules(whole=True), st.integers(0, 3000), st.integers(1, 3000))
+@settings(max_examples=100)
+def test_the_tail_of_an_extended_schedule_starts_at_the_current_value(schedule, at, more):
+    planned = {ramp.begin for ramp in schedule.ramps}
+    assume(at not in planned and at < schedule.total)
+    extended = schedule.extend(schedule.total + more, at)
+    curve = Schedule(extended.ramps, "start")
+    assert curve(at) == pytest.approx(Schedule(schedule.ramps, "start")(at), rel=1e-12, abs=1e-300)
+
+
+@given(schedules(), st.integers(0, 3000))
+@settings(max_examples=50)
+def test_to_extend_a_schedule_to_its_own_total_changes_nothing(schedule, at):
+    assert schedule.extend(schedule.total, at) == schedule
+
+
+EXTENDED = [
+    # a curve in charge goes on over what is left and the difference
+    ("linear 100 to 1, cosine 900 to 0.1", 550, 1500, "linear 100 to 1, cosine 900 to 0.1, at 550 cosine 950 to 0.1"),
+    ("linear 100 to 1, cosine 900 to 0.1", 100, 1500, "linear 100 to 1, cosine 1400 to 0.1"),
+    ("linear 100 to 1, cosine 900 to 0.1", 0, 1500, "linear 600 to 1, cosine 900 to 0.1"),
+    ("linear 1000 from 1 to 0", 500, 800, "linear 1000 from 1 to 0, at 500 linear 300 to 0"),
+    # a level stretch is lengthened, and the cooldown keeps its length
+    ("linear 100 to 1, hold 700, sqrt 200 to 0", 300, 2000, "linear 100 to 1, hold 1700, sqrt 200 to 0"),
+    ("linear 100 to 1, hold 700, sqrt 200 to 0", 800, 2000, "linear 100 to 1, hold 1700, sqrt 200 to 0"),
+    ("linear 100 to 1, hold 700, sqrt 200 to 0", 300, 500, "linear 100 to 1, hold 200, sqrt 200 to 0"),
+    ("linear 100 to 1, at 800 sqrt 200 to 0", 100, 2000, "linear 100 to 1, at 1800 sqrt 200 to 0"),
+    ("linear 100 to 1, at 800 sqrt 200 to 0", 300, 500, "linear 100 to 1, at 300 sqrt 200 to 0"),
+    ("at 100 linear 100 from 0.5 to 1", 50, 300, "at 200 linear 100 from 0.5 to 1"),
+    ("hold 900, at 500 sqrt 100 to 0", 300, 700, "hold 1000, at 600 sqrt 100 to 0"),
+    # in the cooldown it is the cooldown that takes longer
+    (
+        "linear 100 to 1, hold 700, linear 200 to 0",
+        900,
+        1100,
+        "linear 100 to 1, hold 700, linear 200 to 0, at 900 linear 200 to 0",
+    ),
+    # a curve entered late goes on as the plain one
+    ("sqrt:0.25 100 from 1 to 0", 50, 200, "sqrt:0.25 100 from 1 to 0, at 50 sqrt 150 to 0"),
+    ("cosine:0.3:2 100 from 1 to 0", 50, 200, "cosine:0.3:2 100 from 1 to 0, at 50 cosine:0:2 150 to 0"),
+    ("sqrt:0.25 100 from 1 to 0", 0, 200, "sqrt:0.25 200 from 1 to 0"),
+    # what is finished holds its last value
+    ("cosine 100 from 1 to 0.1", 100, 150, "cosine 100 from 1 to 0.1, hold 50"),
+    ("cosine 100 from 1 to 0.1", 120, 150, "cosine 100 from 1 to 0.1, hold 50"),
+    ("hold 100", 120, 150, "hold 150"),
+    ("hold 100, linear 0 to 0.5", 120, 150, "hold 100, hold 50 from 0.5"),
+    ("at 100 linear 0 from 1 to 0.5", 120, 150, "hold 100, hold 50 from 0.5"),
+    # a restart that comes next comes later, and is as long
+    ("cosine 100 from 1 to 0, cosine 100 from 1 to 0", 100, 250, "cosine 100 from 1 to 0, cosine 150 from 1 to 0"),
+    ("hold 30, hold 30 from 0.1", 30, 70, "hold 40, hold 30 from 0.1"),
+    # what went on from where a curve was cut still does
+    ("linear 1000 from 1 to 0, at 500 linear 100 to 0", 200, 1200, None),
+]
+
+
+@pytest.mark.parametrize(("text", "at", "to", "expected"), EXTENDED)
+@pytest.mark.parametrize("ending", ["", START])
+def test_which_ramp_takes_the_difference(text, at, to, expected, ending):
+    extended = parse(text + ending).extend(to, at)
+    if expected is not None:
+        assert extended == parse(expected + ending)
+    else:
+        assert extended.ramps[2].start_value == extended.ramps[1].at(extended.ramps[2].begin)
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "to", "message"),
+    [
+        ("cosine 1000 from 1 to 0", 500, 400, "to=400 lies before at=500"),
+        (
+            "cosine 1000 from 1 to 0",
+            500,
+            500,
+            "has 500 updates left and cannot end 500 earlier; write a `to` above 500",
+        ),
+        ("hold 800, sqrt 200 to 0", 500, 600, "'sqrt 200 from 1 to 0' begins at 800, and there is no room"),
+        ("cosine 1000 from 1 to 0", -1, 2000, "at is a number of completed updates >= 0, not -1"),
+        ("cosine 1000 from 1 to 0", math.nan, 2000, "at is a number of completed updates >= 0, not nan"),
+        ("cosine 1000 from 1 to 0", 10, math.nan, "to is the new total in updates, or the schedule to follow, not nan"),
+        ("cosine 1000 from 1 to 0", 10, "2k", "to is the new total in updates, or the schedule to follow, not '2k'"),
+        ("cosine 1000 from 1 to 0", 2000, 1500, "to=1500 lies before at=2000"),
+    ],
+)
+def test_where_there_is_no_room_the_error_says_what_to_write(text, at, to, message):
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011 - the text is compared below
+        parse(text).extend(to, at)
+    assert message in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+# --- extend along another schedule
+
+
+@given(schedules(samples=("end",)), schedules(samples=("end",)), st.integers(0, 3000))
+@settings(max_examples=200)
+def test_a_followed_schedule_is_ours_before_the_change_and_the_other_from_its_next_ramp_on(ours, other, at):
+    assume(at < other.total)
+    try:
+        followed = ours.extend(other, at)
+    except ValueError as error:
+        assert "the curve is at 0: " in str(error)  # such as an exponential from there
+        return
+    if at:
+        assert all(followed(step) == ours(step) for step in updates_before(at, ours))
+    # where its next ramp begins, or its last has ended, all is as in the other
+    taken_up = min([ramp.begin for ramp in other.ramps if ramp.begin > at], default=other.total)
+    later = [step for step in steps_of(other) if step >= taken_up]
+    assert [followed(step) for step in later] == [other(step) for step in later]
+    assert followed.total == pytest.approx(other.total, rel=1e-12)
+
+
+@given(schedules(), st.integers(0, 3000))
+@settings(max_examples=50)
+def test_to_follow_itself_changes_nothing(schedule, at):
+    assume(at < schedule.total)
+    assert all(schedule.extend(schedule, at)(step) == schedule(step) for step in steps_of(schedule))
+
+
+@pytest.mark.parametrize(
+    ("ours", "other", "at", "expected"),
+    [
+        ("cosine 100 from 1 to 0", "cosine 200 from 1 to 0", 50, "cosine 100 from 1 to 0, at 50 cosine 150 to 0"),
+        ("hold 100", "hold 300, sqrt 100 to 0", 50, "hold 300, sqrt 100 to 0"),
+        (
+            "linear 10 to 1, hold 100",
+            "linear 20 to 1, hold 300, sqrt 9 to 0",
+            50,
+            "linear 10 to 1, hold 310, sqrt 9 to 0",
+        ),
+        ("hold 100, sqrt 9 to 0", "hold 100, sqrt 9 to 0.1", 50, "hold 100, sqrt 9 to 0.1"),
+        ("hold 100", "at 200 sqrt 9 from 1 to 0", 50, "hold 200, sqrt 9 to 0"),
+        ("hold 100", "at 200 sqrt 9 from 0.5 to 0", 50, "hold 100, at 50 linear 150 to 0.5, sqrt 9 to 0"),
+        ("hold 100", "linear 10 to 1, at 200 sqrt 9 to 0", 50, "hold 200, sqrt 9 to 0"),
+        ("hold 100", "sqrt:0.5 200 from 1 to 0", 50, "hold 100, at 50 sqrt 150 to 0"),
+        ("hold 100", "hold 50, sqrt:0.5 200 to 0", 50, "hold 100, at 50 sqrt:0.5 200 to 0"),
+        ("cosine 100 from 1 to 0", "hold 9, cosine 9 to 0", 0, "hold 9, cosine 9 to 0"),
+    ],
+)
+def test_the_tail_of_the_other_starts_from_our_value(ours, other, at, expected):
+    assert parse(ours).extend(parse(other), at) == parse(expected)
+
+
+def test_what_cannot_be_followed_is_refused():
+    with pytest.raises(ValueError, match="ends at 10, and the run is at 20 already; write a longer one"):
+        lehr.cosine(100).extend(lehr.cosine(10), at=20)
+    with pytest.raises(ValueError, match="one schedule is sampled at the end of an update, the other at the start"):
+        lehr.cosine(100).extend(lehr.cosine(200, sample="start"), at=20)
+    with pytest.raises(ValueError, match="at=20 the curve is at 0: exponential 80 from 0 to 1: .* never reaches 0"):
+        Schedule((Ramp(0, 10, 1, 0),)).extend(parse("exponential 100 from 2 to 1"), at=20)
