@@ -16,7 +16,7 @@ import torch
 
 from lehr.nn import gradient_clipping
 from lehr.plot import warmup_end
-from lehr.train import RunFailed, Stopped, checkpoint, finish, setup
+from lehr.train import RunFailed, Stopped, checkpoint, finish, setup, tracking
 from lehr.train import config as configs
 from lehr.train.config import Config
 from lehr.train.data import held_out
@@ -53,7 +53,7 @@ def train(
             report.say("dry run: config.json is written, nothing is trained")
             return
         start = restore(folder, parts, report) if resume else 0
-        with closing(Log(folder / "metrics.jsonl", start)) as log:
+        with closing(Log(folder / "metrics.jsonl", start)) as log, tracking.follow(log, parts, folder, report):
             loop(parts, folder, start, log, report)
         report.say("training complete")
         finish.finish(report, parts, folder, log.rows)

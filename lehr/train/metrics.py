@@ -7,6 +7,7 @@ have `step` (completed updates), val_loss, val_bpb, val_tokens and time (seconds
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,10 @@ class Log:
     """The log of a run, cut back to `step` completed updates when it is opened.
 
     Kept are the updates below `step` and the evaluations up to it; a shortened log is written beside and renamed.
-    `rows` holds what is in the file.
+    `rows` holds what is in the file. `follower` is told of each row that is written.
     """
+
+    follower: Callable[[Row], None] | None = None
 
     def __init__(self, path: Path, step: int) -> None:
         self.rows = [r for r in read_rows(path) if r["step"] < step or (is_evaluation(r) and r["step"] == step)]
@@ -62,6 +65,8 @@ class Log:
         self.rows.append(row)
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
+        if self.follower:
+            self.follower(row)
 
     def evaluated(self, step: int) -> bool:
         """Whether the evaluation after `step` completed updates is in the log."""

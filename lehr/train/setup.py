@@ -5,12 +5,13 @@ import json
 import os
 import platform
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
 import lehr
+from lehr.integrations.trackers import check_installed
 from lehr.nn import TransformerLM
 from lehr.optimizer import AdamW, param_groups
 from lehr.schedule import Schedule
@@ -57,8 +58,9 @@ class Parts:
 def build(config: Config) -> Parts:
     """Read the text, resolve the configuration, and make schedule, model and optimizer from the seed.
 
-    Raises ValueError or OSError for what cannot be, before anything is written.
+    Raises ValueError, OSError or ModuleNotFoundError for what cannot be, before anything is written.
     """
+    check_installed(asdict(config.track), "track.")
     corpus = load_corpus(config.data.path, config.data.tokenizer, config.data.val_fraction)
     if len(corpus.val) < 2:
         raise ValueError(
