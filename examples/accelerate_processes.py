@@ -43,4 +43,5 @@ while done < updates:
             mean = accelerator.reduce(loss.detach(), "mean")
             accelerator.print(f"update {used['step']:3}  lr {used['lr']:.3e}  {used['phase']:6}  loss {mean:.4f}")
 accelerator.print(f"{accelerator.num_processes} processes, {scheduler.scheduler.last_epoch} steps of the schedule")
+accelerator.wait_for_everyone()
 accelerator.end_training()

@@ -29,9 +29,9 @@ def trainer(folder, **more):
     torch.manual_seed(0)
     sizes = {"hidden_size": 64, "intermediate_size": 172, "num_hidden_layers": 2, "num_attention_heads": 4}
     model = LlamaForCausalLM(LlamaConfig(vocab_size=256, max_position_embeddings=64, **sizes))
-    args = TrainingArguments(folder, max_steps=updates, per_device_train_batch_size=8, gradient_accumulation_steps=2)
-    args = args.set_optimizer(learning_rate=3e-3).set_logging(steps=1, report_to="none")
-    args.use_cpu = args.disable_tqdm = True
+    quiet = {"report_to": "none", "disable_tqdm": True, "logging_steps": 1, "use_cpu": True}
+    size = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2}
+    args = TrainingArguments(folder, max_steps=updates, learning_rate=3e-3, **size, **quiet)
     schedule = "linear 10% to 1, hold rest, sqrt 20% to 0"  # % of the Trainer's updates
     return Trainer(model=model, args=args, train_dataset=data, schedule=schedule, **more)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lehr import functional as functional
+    from lehr.compare import diff
     from lehr.conventions import convert
     from lehr.cycles import multistep, one_cycle, sgdr, step, wsd_s
     from lehr.recipes import (
@@ -47,6 +48,7 @@ _HOME = {
     "constant": "recipes",
     "convert": "conventions",
     "cosine": "recipes",
+    "diff": "compare",
     "exponential": "recipes",
     "from_dict": "schedule",
     "half_cosine": "recipes",
@@ -78,6 +80,7 @@ __all__ = [
     "constant",
     "convert",
     "cosine",
+    "diff",
     "exponential",
     "from_dict",
     "functional",

@@ -225,9 +225,9 @@ def param_groups(
     arXiv 1801.06146; counted as in Clark et al. 2020, arXiv 2003.10555): what comes after the stack of L layers, the
     head, has `lr`; layer i has lr * layer_decay ** (L - i); what comes before it, the embeddings, has
     lr * layer_decay ** (L + 1). Then the groups are "embeddings.decay", "embeddings.no_decay", "layers.0.decay", ...,
-    "head.decay", "head.no_decay", the empty ones left out. The stack is the longest `nn.ModuleList` or `nn.Sequential`,
-    or the one called `layers`, such as "encoder.blocks"; what is before it and after goes by the order of
-    `model.named_parameters()`.
+    "head.decay", "head.no_decay", the empty ones left out. The stack is the longest `nn.ModuleList` (without
+    one, `nn.Sequential`), or the one called `layers`, such as "encoder.blocks"; what is before it and after goes by the
+    order of `model.named_parameters()`.
 
     Raises ValueError for a layer_decay outside 0 to 1 or without `lr`, and where there is no such stack.
 
@@ -267,7 +267,9 @@ def _places(model: nn.Module, layers: str | None) -> tuple[dict[str, int], int]:
     if not stacks or (layers is not None and layers not in stacks):
         have = ", ".join(repr(name) for name in stacks) or "none: for such a model write the groups by hand"
         raise ValueError(f"no stack of layers {layers or ''!r} in {type(model).__name__}; its stacks are {have}")
-    stack = layers if layers is not None else max(stacks, key=lambda name: len(stacks[name]))
+    stack = layers
+    if stack is None:
+        stack = max(stacks, key=lambda name: (isinstance(stacks[name], nn.ModuleList), len(stacks[name])))
     children = [name for name, _ in stacks[stack].named_children()]
     prefix = f"{stack}." if stack else ""
     places: dict[str, int] = {}

@@ -86,6 +86,31 @@ def terminal(schedules: Mapping[str, Schedule], total: int | None = None, column
     return str(figure.show(legend=len(schedules) > 1))
 
 
+def in_letters(schedules: Mapping[str, Schedule], total: int | None = None, columns: int = 64, lines: int = 12) -> str:
+    """Return curves as text, each drawn with its own letter, and `=` where they lie on each other.
+
+    >>> import lehr
+    >>> print(in_letters({"A": lehr.linear(20, 0, 0), "B": lehr.constant(20)}, columns=20, lines=4))
+             1 |====BBBBBBBBBBBBBBBB
+               |    AAAAAA
+               |          AAAAAA
+             0 |                AAAA
+                0           step  19
+    """
+    total = int(total or max(schedule.total for schedule in schedules.values())) or 1
+    top = max(schedule.peak for schedule in schedules.values()) or 1.0
+    canvas = [[" "] * columns for _ in range(lines)]
+    for column in range(columns):
+        step = round(column * (total - 1) / (columns - 1))
+        for letter, schedule in schedules.items():
+            line = canvas[round((1 - schedule(step) / top) * (lines - 1))]
+            line[column] = letter if line[column] == " " else "="
+    ticks = {0: f"{top:.4g}", (lines - 1) / 2: f"{top / 2:.4g}", lines - 1: "0"}
+    rows = [f"{ticks.get(index, ''):>10} |{''.join(line).rstrip()}" for index, line in enumerate(canvas)]
+    last = f"{total - 1:,}"
+    return "\n".join([*rows, f"{'':12}0{'step  ' + last:>{columns - 1}}"])
+
+
 def _tick(value: float, chars: int, delta: float, left: bool = False) -> str:
     text = f"{value:.0f}" if delta >= 10 else f"{value:.3g}"
     return text.ljust(chars) if left else text.rjust(chars)

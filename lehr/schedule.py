@@ -12,7 +12,7 @@ from itertools import pairwise
 from numbers import Real
 from typing import Any, Literal, overload
 
-from lehr import verbs
+from lehr import areas, verbs
 from lehr.evaluate import Row, on_array
 from lehr.ramp import LATEST as LATEST
 from lehr.ramp import Ramp as Ramp
@@ -224,12 +224,94 @@ class Schedule:
         """
         if not isinstance(to, Schedule):
             return Schedule(verbs.lengthen(self.ramps, to, at), self.sample)
-        if to.sample != self.sample and at:
-            raise ValueError(
-                f"one schedule is sampled at the {self.sample} of an update, the other at the {to.sample}; "
-                "write both with, or both without, ', sampled at start'"
-            )
+        if at:
+            self._alike(to)
         return Schedule(verbs.follow(self.ramps, to.ramps, at), to.sample)
+
+    def rescale(self, total: float) -> "Schedule":
+        """Return the schedule as if it had been planned for `total` updates from the beginning.
+
+        A leading warmup keeps its length, and so does the one update at the peak that stands in its place in the
+        recipes; all after it is stretched, or squeezed, to end at `total`. Joints may then fall between whole steps:
+        nothing is rounded. A run under way jumps where it takes up a rescaled schedule; `extend` does not.
+        Raises ValueError where nothing is left after the warmup.
+
+        >>> print(Schedule((Ramp(0, 100, 0, 1), Ramp(100, 900, 1, 0, "cosine"))).rescale(2000))
+        linear 100 to 1, cosine 1900 to 0
+        """
+        warmup: float = 0
+        for (ramp, cut), name in zip(self._cuts(), self._phases(), strict=True):
+            if name != "warmup":
+                break
+            warmup = min(ramp.end, cut)
+        first = self.ramps[0]
+        if not warmup and (first.begin, first.duration) == (0, 1) and verbs.is_level(first) and not self._closed:
+            warmup = 1
+        return Schedule(verbs.rescale(self.ramps, total, warmup), self.sample)
+
+    def stretch(self, k: float) -> "Schedule":
+        """Return the schedule `k` times as long: every begin and every duration times `k`, exactly.
+
+        Joints may then fall between whole steps: nothing is rounded, so the area is `k` times as large and
+        `stretch(k).stretch(1 / k)` comes back. Raises ValueError unless k is finite and above 0.
+
+        >>> print(Schedule((Ramp(0, 100, 0, 1), Ramp(100, 900, 1, 0, "cosine"))).stretch(0.5))
+        linear 50 to 1, cosine 450 to 0
+        """
+        return Schedule(verbs.stretch(self.ramps, k), self.sample)
+
+    def then(self, other: "Schedule") -> "Schedule":
+        """Return this schedule followed by `other`, which begins where this one ends.
+
+        `other` keeps its own values: where it starts elsewhere than this one ends there is a jump.
+        Raises ValueError for two schedules that are sampled differently.
+
+        >>> print(Schedule((Ramp(0, 100, 0, 1),)).then(Schedule((Ramp(0, 900, 1, 0, "cosine"),))))
+        linear 100 to 1, cosine 900 to 0
+        """
+        if not isinstance(other, Schedule):
+            raise TypeError(f"what follows a schedule is another one, not {other!r}")
+        self._alike(other)
+        return Schedule(verbs.then(self.ramps, other.ramps), self.sample)
+
+    def repeat(self, n: int) -> "Schedule":
+        """Return the schedule `n` times, one after another. Raises ValueError unless n is a whole number >= 1.
+
+        >>> print(Schedule((Ramp(0, 100, 1, 0, "cosine"),)).repeat(2))
+        cosine 100 from 1 to 0, cosine 100 from 1 to 0
+        """
+        return Schedule(verbs.repeat(self.ramps, n), self.sample)
+
+    def _alike(self, other: "Schedule") -> None:
+        if other.sample != self.sample:
+            raise ValueError(
+                f"one schedule is sampled at the {self.sample} of an update, the other at the {other.sample}; "
+                f"write both with, or both without, ', sampled at start' (sample={self.sample!r})"
+            )
+
+    def area(self, a: float = 0, b: float | None = None) -> float:
+        """The integral of the curve from time `a` to time `b`, by default over the whole schedule.
+
+        In closed form for every shape that has one (`lehr.areas` lists the few others, and registered ones: those by
+        quadrature), to about 1e-15 of the ramp's peak times its length. Raises ValueError unless 0 <= a <= b < inf.
+
+        >>> Schedule((Ramp(0, 100, 0, 1), Ramp(100, 900, 1, 0, "cosine"))).area()
+        500.0
+        """
+        return areas.area(self.ramps, a, self.total if b is None else b)
+
+    def update_sum(self, start: int = 0, stop: int | None = None) -> float:
+        """The sum of what the updates `start` .. `stop - 1` use, by default all of the schedule's (total rounded up).
+
+        Exact but for rounding: level and linear ramps are a product each; curves are added up update by update, those
+        of more than 200,000 updates only within 10,000 of their ends, with the area and its correction between
+        (Euler-Maclaurin). A registered shape is always added up. Raises ValueError unless 0 <= start <= stop.
+
+        >>> Schedule((Ramp(0, 4, 0, 1),)).update_sum(), Schedule((Ramp(0, 4, 0, 1),), sample="start").update_sum()
+        (2.5, 1.5)
+        """
+        stop = math.ceil(self.total) if stop is None else stop
+        return areas.update_sum(self.ramps, self._closed, self, start, stop)
 
     def phase(self, step: float) -> str:
         """Name what update `step` does: warmup, stable, cooldown, decay, rewarm, or done.

@@ -4,7 +4,9 @@ Each returns new ramps. What is said to stay as it was before a time `at` stays 
 see the curve up to and including that time, and a ramp that begins there is not in charge yet.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 
 from lehr.ramp import Ramp
 from lehr.words import is_number, write_number
@@ -176,3 +178,79 @@ def _entered_anew(shape: str) -> str:
 def _check_time(at: float) -> None:
     if not (is_number(at) and at >= 0):
         raise ValueError(f"at is a number of completed updates >= 0, not {at!r}")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the whole row in another time
+
+
+def stretch(ramps: Ramps, k: float) -> tuple[Ramp, ...]:
+    """Every begin and every duration times `k`."""
+    if not (is_number(k) and 0 < k < math.inf):
+        raise ValueError(f"a schedule is stretched by a finite number above 0, not {k!r}")
+    factor = Fraction(k)
+    return _in_time(ramps, lambda time: time * factor)
+
+
+def then(ramps: Ramps, others: Ramps) -> tuple[Ramp, ...]:
+    """The row, then the other from its end on."""
+    total = Fraction(ramps[-1].end)
+    if others[0].begin:  # until then it is at its start value
+        others = (Ramp(0, others[0].begin, others[0].start_value, others[0].start_value), *others)
+    return (*without_last_jump(ramps), *_later(others, total))
+
+
+def _later(ramps: Ramps, by: Fraction) -> tuple[Ramp, ...]:
+    return _in_time(ramps, lambda time: time + by)
+
+
+def repeat(ramps: Ramps, n: int) -> tuple[Ramp, ...]:
+    """The row `n` times, one after another."""
+    if not (is_number(n) and n >= 1 and n == int(n)):
+        raise ValueError(f"a schedule is repeated a whole number of times >= 1, not {n!r}")
+    if n > 1 and not ramps[-1].end:
+        raise ValueError("a schedule of no length cannot be repeated; write a duration above 0")
+    if n == 1:
+        return tuple(ramps)
+    first = without_last_jump(ramps)
+    again = then(ramps, ramps)[len(first) :]
+    middle = without_last_jump(again)
+    row = list(first)
+    for index in range(int(n) - 1):
+        row += _later(again if index == n - 2 else middle, index * Fraction(ramps[-1].end))
+    return tuple(row)
+
+
+def rescale(ramps: Ramps, total: float, warmup: float) -> tuple[Ramp, ...]:
+    """All after the first `warmup` updates stretched or squeezed to end at `total`."""
+    old = ramps[-1].end
+    if not (is_number(total) and math.isfinite(total)):
+        raise ValueError(f"the new total is a number of updates, not {total!r}")
+    if total == old:
+        return tuple(ramps)
+    if old <= warmup:
+        raise ValueError("a schedule that is a warmup throughout has nothing to rescale; write stretch(...)")
+    if not total > warmup:
+        raise ValueError(f"total={total!r} leaves no room after a warmup of {write_number(warmup)}; write a longer one")
+    fixed = Fraction(warmup)
+    factor = (Fraction(total) - fixed) / (Fraction(old) - fixed)
+    kept = [ramp for ramp in ramps if ramp.begin < warmup]  # one that is cut short keeps the length it never reaches
+    return (*kept, *_in_time(ramps[len(kept) :], lambda time: fixed + (time - fixed) * factor))
+
+
+def _in_time(ramps: Ramps, new: Callable[[Fraction], Fraction]) -> tuple[Ramp, ...]:
+    """The same ramps in another time, computed exactly: ramps that met still do, and nothing is rounded to steps."""
+
+    row: list[Ramp] = []
+    for index, ramp in enumerate(ramps):
+        from_, until = new(Fraction(ramp.begin)), new(Fraction(ramp.begin) + Fraction(ramp.duration))
+        begin = row[-1].end if index and ramps[index - 1].end == ramp.begin else _plain(from_)
+        duration, end = _plain(until - from_), _plain(new(Fraction(ramp.end)))
+        if ramp.duration and begin + duration != end:  # a rounding that would add up from ramp to ramp
+            duration = max(end - begin, 0)
+        row.append(Ramp(begin, duration, ramp.start_value, ramp.end_value, ramp.shape))
+    return tuple(row)
+
+
+def _plain(number: Fraction) -> float:
+    return int(number) if number.denominator == 1 else float(number)

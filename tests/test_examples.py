@@ -35,6 +35,15 @@ def test_the_loop_by_hand_is_short_and_learns(tmp_path):
     assert "step    0  lr 0.00e+00" in out  # CS336 starts from 0
 
 
+def test_two_groups_of_which_one_comes_later_learn(tmp_path):
+    out = run_example("torch_groups.py", "200", cwd=tmp_path)
+    losses = [float(x) for x in re.findall(r"loss (\d+\.\d+)", out)]
+    assert losses[-1] < losses[0] / 2
+    first, late = out.splitlines()[0], out.splitlines()[2]  # updates 0 and 50
+    assert "head 1.00e-03 (decay 0.100)" in first and "body" not in first
+    assert "head" in late and "body" in late
+
+
 def test_four_schedules_are_drawn(tmp_path):
     out = run_example("plot_schedules.py", cwd=tmp_path)
     assert image.imread(tmp_path / "schedules.png").std() > 0.02, "an empty picture is all white"

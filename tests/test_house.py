@@ -13,8 +13,8 @@ PACKAGE = Path(lehr.__file__).parent
 
 # Each room imports only from rooms to its left, and those between bars not from each other.
 ROOMS = (
-    "words <- curves <- shapes <- evaluate <- ramp <- verbs <- schedule <- recipes <- cycles <- functional <- spec"
-    " <- lint | compare | conventions <- plot <- integrations | nn | optimizer <- train <- cli <- __main__"
+    "words <- curves <- shapes <- evaluate <- ramp <- verbs | areas <- schedule <- recipes <- cycles <- functional"
+    " <- spec <- lint | compare | conventions <- plot <- integrations | nn | optimizer <- train <- cli <- __main__"
 )
 PLACE = {room: place for place, rooms in enumerate(ROOMS.split(" <- ")) for room in rooms.split(" | ")}
 

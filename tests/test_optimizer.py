@@ -407,3 +407,48 @@ def test_the_groups_drive_an_optimizer_even_when_one_is_empty():
     before = model.weight.detach().clone()
     adamw.step()
     assert not torch.equal(before, model.weight)
+
+
+def test_layer_decay_makes_the_lr_fall_with_each_layer_towards_the_input():
+    model = TransformerLM(vocab_size=16, context_length=8, d_model=8, num_layers=3, num_heads=2, d_ff=16)
+    model.layers[1].requires_grad_(False)
+    groups = param_groups(model, 0.1, lr=1.0, layer_decay=0.5)
+    told = {group["name"]: (group["lr"], group["weight_decay"]) for group in groups}
+    assert told == {
+        "embeddings.decay": (0.5**4, 0.1),
+        "layers.0.decay": (0.5**3, 0.1),
+        "layers.0.no_decay": (0.5**3, 0.0),
+        "layers.2.decay": (0.5, 0.1),
+        "layers.2.no_decay": (0.5, 0.0),
+        "head.decay": (1.0, 0.1),
+        "head.no_decay": (1.0, 0.0),
+    }
+    names = {id(p): name for name, p in model.named_parameters()}
+    for group in groups:
+        for p in group["params"]:
+            where = group["name"].rpartition(".")[0]
+            assert (names[id(p)].startswith("layers.") and where in names[id(p)]) or where in ("embeddings", "head")
+    kept = [p for group in groups for p in group["params"]]
+    assert len(kept) == len({id(p) for p in kept}) == sum(p.requires_grad for p in model.parameters())
+    assert len(AdamW(groups).param_groups) == 7
+
+
+def test_layer_decay_finds_the_stack_or_is_told_it():
+    """A ModuleList goes before a Sequential; a name chooses; real models of transformers have theirs."""
+    inner = torch.nn.ModuleList([torch.nn.Linear(2, 2) for _ in range(2)])
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ModuleDict({"blocks": inner}), torch.nn.Linear(2, 2))
+    names = [group["name"] for group in param_groups(model, 0.1, lr=1.0, layer_decay=0.5)]
+    assert names[::2] == ["embeddings.decay", "layers.0.decay", "layers.1.decay", "head.decay"]
+    outer = [group["name"] for group in param_groups(model, 0.1, lr=1.0, layer_decay=0.5, layers="")]
+    assert outer[::2] == ["layers.0.decay", "layers.1.decay", "layers.2.decay"]
+    with pytest.raises(ValueError, match=r"no stack of layers 'block' in Sequential; its stacks are '', '1.blocks'"):
+        param_groups(model, 0.1, lr=1.0, layer_decay=0.5, layers="block")
+    with pytest.raises(ValueError, match="its stacks are none: for such a model write the groups by hand"):
+        param_groups(torch.nn.Linear(2, 2), 0.1, lr=1.0, layer_decay=0.5)
+    for wrong in (0.0, 1.5, -1.0):
+        with pytest.raises(ValueError, match="layer_decay is a factor a layer, above 0 and at most 1"):
+            param_groups(model, 0.1, lr=1.0, layer_decay=wrong)
+    with pytest.raises(ValueError, match="layer_decay makes each layer's LR from lr; write lr=3e-4"):
+        param_groups(model, 0.1, layer_decay=0.5)
+    with pytest.raises(ValueError, match="layers names the stack for layer_decay"):
+        param_groups(model, 0.1, layers="1.blocks")

@@ -218,6 +218,27 @@ def test_a_sequential_lr_with_it_resumes_exactly_whatever_is_loaded_first(order,
         assert lrs_used(second, resumed, 20 - updates) == expected[updates:]
 
 
+def test_a_sequential_lr_with_it_goes_back_to_an_earlier_state():
+    optimizer = optimizer_with(0.1)
+    scheduler = sequence(Scheduler, ("constant", "curve", "annealing"), optimizer)
+    lrs_used(optimizer, scheduler, 2)
+    saved = through_a_file([optimizer.state_dict(), scheduler.state_dict()])
+    expected = lrs_used(optimizer, scheduler, 10)
+    optimizer.load_state_dict(saved[0])
+    scheduler.load_state_dict(saved[1])
+    assert lrs_used(optimizer, scheduler, 10) == expected
+
+
+def test_a_group_that_comes_later_follows_the_child_whose_turn_it_is():
+    optimizer = optimizer_with(0.1)
+    children = [Scheduler(optimizer, lehr.constant(9)), Scheduler(optimizer, CURVE), Scheduler(optimizer, CURVE)]
+    both = SequentialLR(optimizer, children, [2, 10])
+    lrs_used(optimizer, both, 4)
+    optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.5})
+    optimizer.step()
+    assert values(optimizer, "lr") == [0.1 * CURVE(2), 0.5 * CURVE(2)]
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_a_child_of_chained_scheduler_is_what_lambda_lr_is(first):
     ours, theirs = optimizer_with(0.1), optimizer_with(0.1)
@@ -240,3 +261,13 @@ def test_reduce_lr_on_plateau_beside_it_acts_on_the_peak():
     scheduler.refresh()
     assert values(optimizer, "lr") == [0.05 * CURVE(3)]
     assert lrs_used(optimizer, scheduler, 3) == [[0.05 * CURVE(step)] for step in (3, 4, 5)]
+
+
+def test_a_resumed_scheduler_is_past_its_first_step_as_torchs_is():
+    optimizer = optimizer_with(0.1)
+    scheduler = Scheduler(optimizer, CURVE)
+    lrs_used(optimizer, scheduler, 7)
+    resumed = Scheduler(optimizer_with(0.1), CURVE)
+    resumed.load_state_dict(scheduler.state_dict())
+    resumed.step()  # no warning about the first one
+    assert resumed.last_epoch == 8

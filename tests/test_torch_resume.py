@@ -1,6 +1,7 @@
 """The resume contract: a saved schedule that is not the code's is refused, unless another way on is chosen."""
 
 import re
+import warnings
 
 import pytest
 from hypothesis import assume, given
@@ -35,7 +36,7 @@ def test_the_refusal_is_one_line_with_both_texts_both_lrs_and_the_four_ways_on()
     told = str(error.value)
     for schedule in (OLD, NEW):
         assert f"'{schedule}' (LR {0.1 * schedule(50):.6g} at step 50)" in told
-    assert all(f'on_mismatch=r"{way}"' in told for way in MISMATCH) and "\n" not in told
+    assert all(f'on_mismatch="{way}"' in told for way in MISMATCH) and "\n" not in told
 
 
 def test_saved_and_new_take_one_of_the_two_and_extend_goes_from_one_along_the_other():
@@ -78,6 +79,15 @@ def test_extending_goes_on_exactly_when_it_is_stopped_and_resumed_again():
         loaded(part.state_dict(), lehr.cosine(total=300, warmup=10))
 
 
+def test_extending_a_run_that_has_ended_at_0_is_told_to_stay_there():
+    state = saved_after(30, lehr.linear(total=30))
+    with pytest.warns(
+        UserWarning, match="is at 0 at step 30, .* nothing more would be learned; on_mismatch=.new. takes"
+    ):
+        scheduler = loaded(state, lehr.linear(total=60), "extend")
+    assert scheduler.lr == lehr.linear(total=30).extend(lehr.linear(total=60), at=30)
+
+
 def test_extending_before_the_first_update_takes_the_new_one():
     assert loaded(saved_after(0, OLD), NEW, "extend").lr == NEW
 
@@ -89,6 +99,7 @@ def test_extend_is_schedule_extend_for_any_two(saved, here):
     assert settle(saved, saved, 20) is saved
     with pytest.raises(ValueError, match="the saved schedule differs"):
         settle(saved, here, 20)
+    warnings.simplefilter("ignore")  # that it stays at 0, where it does
     try:
         expected = saved.extend(here, at=20)
     except ValueError as error:  # no room for it, or a shape that cannot start from there
@@ -131,8 +142,15 @@ def test_other_patterns_are_a_mismatch():
             loaded(state, OLD, way, optimizer=named(head=0.1, body=0.5))
     assert loaded(state, OLD, "new", optimizer=named(head=0.1, body=0.5)).lr == OLD
     assert loaded(state, OLD, "saved", optimizer=named(head=0.1, body=0.5)).lr == {"head": OLD, "*": NEW}
-    with pytest.raises(ValueError, match=r"no pattern of lr \('head'\) fits parameter group 'x'"):  # the saved patterns fit no group here
+    with pytest.raises(
+        ValueError, match=r"no pattern of lr \('head'\) fits parameter group 'x'"
+    ):  # the saved patterns fit no group here
         loaded(saved_after(5, {"head": OLD}, named(head=0.1)), OLD, "saved", optimizer=named(x=0.1))
+    scheduler = Scheduler(named(x=0.1), OLD, on_mismatch="saved")
+    before = scheduler.state_dict()
+    with pytest.raises(ValueError, match="no pattern of lr"):
+        scheduler.load_state_dict(saved_after(5, {"head": OLD}, named(head=0.1)))
+    assert scheduler.state_dict() == before, "nothing was taken over"
 
 
 def test_weight_decay_is_under_the_same_contract():
@@ -163,6 +181,16 @@ def test_a_function_and_a_schedule_are_a_mismatch_and_two_functions_cannot_be_co
     assert loaded(function, lambda step: 0.25).get_last_lr() == [0.025]
     with pytest.raises(ValueError, match=r"saved lr\['\*'\] was a plain function, which no state can hold"):
         loaded(function, {"head": OLD}, "saved", optimizer=named(head=0.1))
+
+
+def test_a_state_that_was_saved_without_a_scheduler_does_not_make_its_current_lr_the_peak():
+    foreign = optimizer_with(0.003, weight_decay=0.007, momentum=0.9)
+    optimizer = optimizer_with(0.1, weight_decay=0.1, momentum=0.9)
+    scheduler = Scheduler(optimizer, OLD, weight_decay=OLD)
+    optimizer.load_state_dict(foreign.state_dict())
+    optimizer.step()
+    scheduler.step()
+    assert values(optimizer, "lr") == values(optimizer, "weight_decay") == [0.1 * OLD(1)]
 
 
 def test_a_loaded_peak_that_is_not_the_codes_is_told():

@@ -37,7 +37,7 @@ def test_an_extended_schedule_of_whole_steps_has_whole_steps_or_says_that_there_
     try:
         extended = schedule.extend(to, at)
     except ValueError as error:
-        assert (more < 0 or at > to) and ("no room" in str(error) or "write a" in str(error)) and "\n" not in str(error)
+        assert (more < 0 or at > to) and ("no room" in str(error) or "write a" in str(error))  # noqa: PT017
     else:
         assert extended.total == to and all(isinstance(joint, int) for joint in extended.joints)
         assert all(extended(step) == schedule(step) for step in updates_before(at, schedule))
@@ -145,7 +145,7 @@ def test_a_followed_schedule_is_ours_before_the_change_and_the_other_from_its_ne
     try:
         followed = ours.extend(other, at)
     except ValueError as error:
-        assert "the curve is at 0: " in str(error)  # such as an exponential from there
+        assert "the curve is at 0: " in str(error)  # noqa: PT017 - such as an exponential from there
         return
     if at:
         assert all(followed(step) == ours(step) for step in updates_before(at, ours))
@@ -192,5 +192,157 @@ def test_what_cannot_be_followed_is_refused():
         lehr.cosine(100).extend(lehr.cosine(10), at=20)
     with pytest.raises(ValueError, match="one schedule is sampled at the end of an update, the other at the start"):
         lehr.cosine(100).extend(lehr.cosine(200, sample="start"), at=20)
-    with pytest.raises(ValueError, match="at=20 the curve is at 0: exponential 80 from 0 to 1: .* never reaches 0"):
+    with pytest.raises(ValueError, match=r"at=20 the curve is at 0: exponential 80 from 0 to 1: .* never reaches 0"):
         Schedule((Ramp(0, 10, 1, 0),)).extend(parse("exponential 100 from 2 to 1"), at=20)
+
+
+# --- stretch, then, repeat: the same ramps in another time
+
+
+@given(schedules(), st.sampled_from([0.5, 2.0, 4.0, 2.0**-10]))
+@settings(max_examples=60)
+def test_a_stretch_by_a_power_of_two_asks_the_same_curve_at_other_times(schedule, k):
+    stretched = Schedule(schedule.stretch(k).ramps, "start")
+    curve = Schedule(schedule.ramps, "start")
+    assert all(stretched(k * time) == curve(time) for time in steps_of(schedule))
+    assert stretched.total == k * schedule.total and stretched.area() == k * schedule.area()
+    assert schedule.stretch(k).stretch(1 / k) == schedule
+
+
+@given(schedules(whole=True), st.floats(0.01, 100))
+@settings(max_examples=100)
+def test_a_stretched_schedule_has_that_much_length_and_area(schedule, k):
+    stretched = schedule.stretch(k)
+    assert stretched.total == pytest.approx(k * schedule.total, rel=1e-15)
+    assert stretched.area() == pytest.approx(k * schedule.area(), rel=1e-9)
+    # what met still meets, to the bit
+    met = [a.end == b.begin for a, b in zip(schedule.ramps, schedule.ramps[1:], strict=False)]
+    assert [a.end == b.begin for a, b in zip(stretched.ramps, stretched.ramps[1:], strict=False)] == met
+
+
+def test_a_stretch_by_a_fraction_puts_joints_between_steps_and_rounds_nothing():
+    assert str(lehr.cosine(100, 9).stretch(0.5)) == "linear 4.5 to 1, cosine 45.5 to 0.1"
+    assert lehr.cosine(100, 10).stretch(0.1).joints == (0, 1, 10)  # whole where the float product is
+
+
+@given(schedules(samples=("end",), most=6), schedules(samples=("end",), most=6))
+@settings(max_examples=200)
+def test_a_schedule_then_another_is_the_one_and_then_the_other(one, other):
+    both = one.then(other)
+    assert all(both(step) == one(step) for step in steps_of(one) if step <= one.total - 1)
+    assert both.total == pytest.approx(one.total + other.total, rel=1e-15)
+    assert both.area() == pytest.approx(one.area() + other.area(), rel=1e-9)
+
+
+@given(schedules(whole=True, most=6), schedules(whole=True, most=6))
+@settings(max_examples=200)
+def test_from_its_end_on_the_other_is_followed_to_the_bit(one, other):
+    other = Schedule(other.ramps, one.sample)
+    both = one.then(other)
+    assert all(both(step) == one(step) for step in range(one.total))
+    # whole times: a fractional one loses digits where the total is added to it
+    assert all(both(one.total + step) == other(step) for step in steps_of(other) if step == int(step))
+
+
+@given(schedules(whole=True, most=5), schedules(whole=True, most=5), schedules(whole=True, most=5))
+@settings(max_examples=50)
+def test_then_is_associative(a, b, c):
+    b, c = Schedule(b.ramps, a.sample), Schedule(c.ramps, a.sample)
+    left, right = a.then(b).then(c), a.then(b.then(c))
+    assert all(left(step) == right(step) for step in {*steps_of(left), *steps_of(right)} if step == int(step))
+
+
+@given(schedules(whole=True, most=5), st.integers(1, 5))
+@settings(max_examples=100)
+def test_repeated_is_then_and_then(schedule, n):
+    if not schedule.total:
+        assume(n > 1)
+        with pytest.raises(ValueError, match="of no length cannot be repeated"):
+            schedule.repeat(n)
+        return
+    repeated, again = schedule.repeat(n), schedule
+    for _ in range(n - 1):
+        again = again.then(schedule)
+    assert repeated == again and repeated.total == n * schedule.total
+    assert repeated.area() == pytest.approx(n * schedule.area(), rel=1e-12)
+    assert repeated.update_sum() == pytest.approx(n * schedule.update_sum(), rel=1e-12)
+
+
+def test_jumps_and_late_beginnings_at_the_joint():
+    jump = parse("hold 10, linear 0 to 0.5")
+    assert str(jump.then(lehr.linear(10, 2))) == "hold 10, linear 2 from 0 to 1, linear 8 to 0"
+    assert str(parse("at 10 linear 0 from 1 to 0.5").then(lehr.constant(5))) == "hold 10, hold 5"
+    late = parse("at 10 linear 5 from 0.5 to 0")
+    assert str(lehr.constant(5).then(late)) == "hold 5, hold 10 from 0.5, linear 5 to 0"
+    assert late.repeat(2)(20) == 0.5 and late.repeat(2).area() == 2 * late.area()
+    assert jump.repeat(3)(29) == 1 and jump.repeat(3)(30) == 0.5
+
+
+def test_a_million_repetitions_are_laid_out_in_one_pass():
+    assert lehr.linear(2, 0, 0).repeat(20_000).total == 40_000
+
+
+# --- rescale
+
+
+@given(st.integers(2, 3000), st.data())
+@settings(max_examples=60)
+def test_a_rescaled_recipe_is_the_recipe_for_the_new_total(total, data):
+    warmup = data.draw(st.integers(0, total - 1))
+    new = data.draw(st.integers(warmup + 2, 9000))
+    sample = data.draw(st.sampled_from(["end", "start"]))
+    for recipe in (lehr.cosine, lehr.linear):
+        planned = recipe(total, warmup, sample=sample)
+        assert planned.rescale(new) == recipe(new, warmup, sample=sample)
+        assert planned.rescale(new).rescale(total) == planned
+
+
+@given(schedules(), st.floats(0.5, 20))
+@settings(max_examples=100)
+def test_a_rescaled_schedule_ends_at_the_new_total_and_keeps_its_warmup(schedule, k):
+    warmup = 0
+    for step in range(math.floor(schedule.total)):
+        if schedule.phase(step) != "warmup":
+            break
+        warmup = step + 1
+    total = math.ceil(k * schedule.total)
+    try:
+        rescaled = schedule.rescale(total)
+    except ValueError as error:
+        assert "warmup" in str(error)  # noqa: PT017
+        return
+    assert rescaled.total == pytest.approx(total, rel=1e-15) and len(rescaled.ramps) == len(schedule.ramps)
+    assert all(rescaled(step) == schedule(step) for step in range(warmup - 1))
+
+
+def test_the_cooldown_of_a_rescaled_wsd_keeps_its_share():
+    schedule = lehr.wsd(total=1000, warmup=100, decay=180)
+    assert str(schedule.rescale(10_000)) == "linear 100 to 1, hold 7920, sqrt 1980 to 0"
+    assert str(schedule.extend(10_000, at=500)) == "linear 100 to 1, hold 9720, sqrt 180 to 0"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.stretch(0), "stretched by a finite number above 0, not 0"),
+        (lambda s: s.stretch(math.inf), "stretched by a finite number above 0, not inf"),
+        (lambda s: s.repeat(0), "a whole number of times >= 1, not 0"),
+        (lambda s: s.repeat(1.5), "a whole number of times >= 1, not 1.5"),
+        (lambda s: s.rescale(10), "total=10 leaves no room after a warmup of 10; write a longer one"),
+        (lambda s: s.rescale(math.nan), "the new total is a number of updates, not nan"),
+        (lambda s: parse("linear 10 to 1").rescale(20), "a warmup throughout has nothing to rescale; write stretch"),
+        (lambda s: s.then(lehr.cosine(9, sample="start")), "write both with, or both without, ', sampled at start'"),
+        (lambda s: s.area(5, 4), "an area goes from a time a >= 0 to a later one, not from 5 to 4"),
+        (lambda s: s.area(0, math.inf), "an area goes from a time a >= 0 to a later one, not from 0 to inf"),
+        (lambda s: s.update_sum(0, 1.5), "from a whole step >= 0 to a later one, not 0 to 1.5"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(change, message):
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011 - the text is compared below
+        change(lehr.cosine(100, 10))
+    assert message in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_only_a_schedule_can_follow():
+    with pytest.raises(TypeError, match="what follows a schedule is another one, not 'hold 10'"):
+        lehr.cosine(10).then("hold 10")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from lehr import __version__
-from lehr.cli import schedules, training
+from lehr.cli import comparing, schedules, training
 from lehr.cli.options import Parser
 from lehr.train import RunFailed, Stopped
 from lehr.words import nearest
@@ -42,7 +42,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser = Parser("lehr", description="Learning-rate schedules as values, and a transformer trainer.")
     parser.add_argument("--version", action="version", version=f"lehr {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND")
-    by_name = {**schedules.add(commands), **training.add(commands)}
+    by_name = {**schedules.add(commands), **comparing.add(commands), **training.add(commands)}
     for command in by_name.values():
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     if not words:

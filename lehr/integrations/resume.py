@@ -3,6 +3,7 @@
 Every integration asks `settle`, so that the refusal and the four ways on are the same everywhere.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -30,8 +31,8 @@ def settle(
     """Return the schedule that goes on after `step` updates along `saved`, where the code has `here`.
 
     "saved" and "new" take one of them; "extend" is `saved.extend(here, at=step)`: from the saved one's value along the
-    tail of the one here. "error" raises ValueError, which shows both, what each is at this step (through `show`), and
-    the ways on. Two equal schedules need no decision.
+    tail of the one here, with a warning where that stays at 0. "error" raises ValueError, which shows both, what each
+    is at this step (through `show`), and the ways on. Two equal schedules need no decision.
 
     >>> import lehr
     >>> print(settle(lehr.linear(100, warmup=10), lehr.linear(200, warmup=10), step=50, on_mismatch="saved"))
@@ -48,7 +49,15 @@ def settle(
             'value along the one here; on_mismatch="error", the default, refuses'
         )
     if on_mismatch == "extend":
-        return saved.extend(here, at=step) if step else here
+        extended = saved.extend(here, at=step) if step else here
+        beside = {t for joint in extended.joints for t in (joint - 1, joint) if t > step}
+        if not any(map(extended, {step, *beside})):
+            warnings.warn(
+                f"the saved {what} {str(saved)!r} is at 0 at step {step}, and extended along the one here it stays "
+                'there: nothing more would be learned; on_mismatch="new" takes the one here as it is',
+                stacklevel=2,
+            )
+        return extended
     return saved if on_mismatch == "saved" else here
 
 

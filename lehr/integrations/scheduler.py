@@ -158,7 +158,12 @@ class Scheduler(LRScheduler):
     def _bind(self) -> None:
         """Look the groups up: which curve drives which, and from what initial value."""
         groups = self.optimizer.param_groups
-        before = [initial(group, "lr") for group in self._groups] if groups is not self._groups else []
+        before: list[float] = []
+        if groups is not self._groups:  # a state was loaded
+            before = [initial(group, "lr") for group in self._groups]
+            for known, group in zip(self._groups, groups, strict=False):
+                # one that was saved without a scheduler has no initial values: what it has may be anything
+                group.update({k: v for k, v in known.items() if k.startswith("initial_") and k not in group})
         bindings = bind(self.targets, groups)
         self._groups, self._count = groups, len(groups)
         self._plain = [binding for binding in bindings if _is_plain(binding)]
@@ -259,7 +264,9 @@ class Scheduler(LRScheduler):
         was taken over.
         """
         if not {"last_epoch", "schedule", "fingerprint"} <= set(state_dict):
-            raise ValueError(f"this is not the state of a lehr Scheduler: its keys are {', '.join(state_dict)}")
+            raise ValueError(
+                f"this is not the state of a lehr Scheduler: its keys are {', '.join(state_dict) or 'none'}"
+            )
         step, groups = state_dict["last_epoch"], self.optimizer.param_groups
         saved = {"lr": state_dict, **state_dict.get("others", {})}
         targets: Targets = {}

@@ -69,7 +69,8 @@ def _mismatch(schedule: Schedule, updates: int) -> str | None:
         ahead = [r for r in schedule.ramps if r.end > updates]
         if all(r.start_value == r.end_value for r in ahead) and schedule(updates - 1) == schedule(total):
             return None
-        reached = f"the last update is at {schedule(updates - 1):.4g} times the peak and not at {schedule(total):.4g}"
+        at = f"the run ends at {schedule(updates - 1):.4g} times the peak, the schedule at {schedule(total):.4g}"
+        reached = f"its last {total - updates:,} are never made ({at})"
     elif total < updates and last.start_value != last.end_value:
         reached = f"the last {updates - total:,} updates stay at {schedule(total):.4g} times the peak"
     else:
@@ -147,8 +148,10 @@ def _clock(trainer: Any, total: int) -> Clock:
     """The Trainer's own figures: updates in all, samples an update over all processes, updates an epoch."""
     args, data = trainer.args, trainer.train_dataset
     at_once = trainer._train_batch_size * args.world_size
-    per_epoch = None
+    per_epoch: float | None = None
     if hasattr(data, "__len__"):
         batches = len(data) // at_once if args.dataloader_drop_last else math.ceil(len(data) / at_once)
         per_epoch = max(math.ceil(batches / args.gradient_accumulation_steps), 1)
+        if args.max_steps <= 0 and math.ceil(args.num_train_epochs * per_epoch) != total:
+            per_epoch = total / args.num_train_epochs  # a data loader of one's own: as the Trainer itself counts it
     return Clock(total, None, at_once * args.gradient_accumulation_steps, per_epoch)

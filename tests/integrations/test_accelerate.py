@@ -27,7 +27,7 @@ def on_two_processes(*words, cwd):
 
 
 def test_accelerate_1398_one_step_an_update_on_two_processes_and_with_accumulation(tmp_path):
-    """accelerate's wrapper steps a scheduler once for each process: accelerate#1398, #2142, #2926, transformers#24088."""
+    """accelerate's own wrapper steps a scheduler once for each process; accelerate#2142 and #2926 are the same."""
     told = json.loads(on_two_processes(HERE / "worker.py", tmp_path, cwd=tmp_path).splitlines()[-1])
     assert told.pop("processes") == 2 and told.pop("same"), "every process uses the same LR"
     assert told.pop("resumed") == [0.1 * CURVE(step) for step in range(5, 10)]

@@ -6,9 +6,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
 from test_accelerate import on_two_processes
+from transformers import LlamaConfig, LlamaForCausalLM
 
 ROOT = Path(__file__).parent.parent.parent
+
+
+def what_the_page_speaks_of():
+    """A model, data and a loader."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=32, max_position_embeddings=8, **sizes))
+    rows = torch.randint(32, (64, 8))
+    data = [{"input_ids": row, "labels": row} for row in rows]
+    return {"model": model, "data": data, "loader": torch.utils.data.DataLoader(data, batch_size=8)}
 
 
 def test_the_trainers_example_trains_and_resumes(tmp_path):
@@ -36,7 +48,7 @@ def test_the_examples_are_short():
 def test_the_code_of_the_hugging_face_page_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "huggingface.md").read_text()
-    told = {"__name__": "__docs__"}
+    told = {"__name__": "__docs__", **what_the_page_speaks_of()}
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     assert len(blocks) >= 4
     for code in blocks:  # one after the other, as they are read

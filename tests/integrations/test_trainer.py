@@ -1,6 +1,7 @@
 """lehr.integrations.transformers on the real Trainer, which stands on accelerate."""
 
 import copy
+import math
 import warnings
 
 import pytest
@@ -56,7 +57,9 @@ def arguments(folder, **settings):
 
 
 def trained(folder, notes, kind=Trainer, resume=False, rows=64, settings=None, **options):
-    trainer = kind(Model(), arguments(folder, **(settings or {})), train_dataset=data(rows), callbacks=[notes], **options)
+    trainer = kind(
+        Model(), arguments(folder, **(settings or {})), train_dataset=data(rows), callbacks=[notes], **options
+    )
     trainer.train(resume_from_checkpoint=resume)
     return trainer
 
@@ -90,15 +93,29 @@ def test_epochs_and_samples_are_the_trainers_own(tmp_path, rows, accumulation, e
     settings = {"max_steps": -1, "num_train_epochs": epochs, "gradient_accumulation_steps": accumulation}
     notes, spec = Notes(), "linear 1 epochs to 1, hold rest, linear 12 samples to 0"
     trainer = trained(tmp_path, notes, rows=rows, schedule=spec, settings=settings)
-    updates = -(-(-(-rows // 4)) // accumulation)
+    updates = math.ceil(math.ceil(rows / 4) / accumulation)
     assert trainer.lr_scheduler.lr.total == trainer.state.max_steps == len(notes.used)
     assert trainer.lr_scheduler.lr.joints[1] == updates
-    assert trainer.lr_scheduler.lr.ramps[-1].duration == round(12 / 4 / accumulation + 1e-9)
+    assert trainer.lr_scheduler.lr.ramps[-1].duration == math.floor(12 / 4 / accumulation + 0.5)
+
+
+def test_a_data_loader_of_ones_own_is_counted_as_the_trainer_counts_it(tmp_path):
+    class Theirs(Trainer):
+        def get_train_dataloader(self):
+            return torch.utils.data.DataLoader(self.train_dataset, batch_size=32)
+
+    settings = {"max_steps": -1, "num_train_epochs": 5}
+    trainer = trained(tmp_path, Notes(), Theirs, schedule="linear 1 epochs to 1, linear rest to 0", settings=settings)
+    assert trainer.lr_scheduler.lr.joints == (0, 2, 10)
 
 
 @pytest.mark.parametrize("stop_after", [3, 11])
 def test_resume_from_checkpoint_continues_exactly(tmp_path, stop_after):
-    options = {"schedule": SPEC, "weight_decay": "hold 10 from 1, linear rest to 0.5", "settings": {"weight_decay": 0.1}}
+    options = {
+        "schedule": SPEC,
+        "weight_decay": "hold 10 from 1, linear rest to 0.5",
+        "settings": {"weight_decay": 0.1},
+    }
     whole_notes = Notes()
     whole = trained(tmp_path / "whole", whole_notes, **copy.deepcopy(options))
     trained(tmp_path / "part", Notes(stop_after), **copy.deepcopy(options))
@@ -125,9 +142,19 @@ def test_transformers_18070_more_steps_on_resume_are_refused_or_extended(tmp_pat
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
-        ("cosine 30 from 1 to 0", r"is 30 updates long and the Trainer makes 20, so the last update is at 0\.25 times"),
+        (
+            "cosine 30 from 1 to 0",
+            r"is 30 updates long and the Trainer makes 20, so its last 10 are never made \(the run",
+        ),
+        (
+            "hold 20, linear 5 to 0.5, linear 5 to 1",
+            r"\(the run ends at 1 times the peak, the schedule at 1\); write max_st",
+        ),
         ("cosine 10 from 1 to 0", r"is 10 updates long and .* 20, so the last 10 updates stay at 0 times the peak"),
-        ("linear 5 to 1, hold 7, linear 12 to 0", r"the last update is at 0\.3333 times the peak and not at 0; write max"),
+        (
+            "linear 5 to 1, hold 7, linear 12 to 0",
+            r"the run ends at 0\.3333 times the peak, the schedule at 0\)",
+        ),
     ],
 )
 def test_speculators_1104_a_horizon_that_is_not_the_runs_is_told_before_the_first_update(tmp_path, spec, told):
@@ -188,7 +215,9 @@ def test_any_trainer_class_becomes_a_scheduled_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"warmup_steps": 3}, {"lr_scheduler_type": "cosine"}, {"lr_scheduler_kwargs": {"num_cycles": 2}}], ids=str
+    "settings",
+    [{"warmup_steps": 3}, {"lr_scheduler_type": "cosine"}, {"lr_scheduler_kwargs": {"num_cycles": 2}}],
+    ids=str,
 )
 def test_transformers_44908_no_argument_is_ignored_in_silence(tmp_path, settings):
     (name,) = settings

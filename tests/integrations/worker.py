@@ -61,6 +61,7 @@ def main(folder):
     torch.distributed.all_gather_object(everyone, told)
     if accelerator.is_main_process:
         print(json.dumps({"processes": accelerator.num_processes, "same": everyone[0] == everyone[-1], **told}))
+    accelerator.wait_for_everyone()  # gloo aborts a process whose peer leaves while it still talks
     accelerator.end_training()
 
 
