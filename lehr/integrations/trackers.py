@@ -105,11 +105,12 @@ def rates(scheduler: Any) -> dict[str, Any]:
     scheduler = getattr(scheduler, "scheduler", scheduler)  # accelerate's holds another in it
     record, planned = scheduler.record(), [float(lr) for lr in scheduler.get_lr()]
     groups = record["groups"]
-    values = {"phase": record["phase"], "lr": record["lr"], "lr_planned": planned[0]}
-    if len(groups) > 1 or "name" in scheduler.optimizer.param_groups[0]:
-        for group, lr in zip(groups, planned, strict=True):
-            values |= flatten({key: {group["name"]: value} for key, value in group.items() if key not in ("name",)})
-            values[f"lr_planned/{group['name']}"] = lr
+    named = len(groups) > 1 or "name" in scheduler.optimizer.param_groups[0]
+    values: dict[str, Any] = {"phase": record["phase"], "lr": record["lr"], "lr_planned": planned[0]}
+    for group, lr in zip(groups, planned, strict=True):
+        each = {**group, "lr_planned": lr}
+        name = each.pop("name")
+        values |= flatten({key: {name: value} for key, value in each.items()} if named else each)
     if record["skipped"]:
         values["skipped"] = record["skipped"]
     return values
@@ -179,6 +180,8 @@ class Tracker:
                     store.log(row)
             except Exception as error:
                 self._finish(None)
+                if self._log:
+                    self._log.close()
                 raise ValueError(f"the tracker {kind} does not start: {_line(error)}") from error
             self._stores[kind] = store
             state[kind] = {"id": store.id, "choice": choice, "rows": None}  # None: not yet closed

@@ -252,8 +252,8 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
         if isinstance(value, (str, bool)):
             if value in words:
                 return words[value]
-            if kind is not bool and value:
-                return value
+            if kind is not bool:
+                return value or False
     elif kind in (int, float):
         if not isinstance(value, bool) and isinstance(value, (int, float, str)):
             number = _number(name, value)
