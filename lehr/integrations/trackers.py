@@ -176,6 +176,9 @@ class Tracker:
             complete = before.get("rows") == len(history) and before.get("choice") == choice
             try:
                 store = STORES[kind](self.run, choice, before.get("id"), history if complete else None)
+                self._stores[kind] = store
+                state[kind] = {"id": store.id, "choice": choice, "rows": None}  # None: not closed
+                self._note(state)
                 for row in [] if complete else history:
                     store.log(row)
             except Exception as error:
@@ -183,9 +186,6 @@ class Tracker:
                 if self._log:
                     self._log.close()
                 raise ValueError(f"the tracker {kind} does not start: {_line(error)}") from error
-            self._stores[kind] = store
-            state[kind] = {"id": store.id, "choice": choice, "rows": None}  # None: not yet closed
-        self._note(state)
 
     def _finish(self, count: int | None) -> None:
         state = _read(self.run.folder / STATE)

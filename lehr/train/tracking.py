@@ -16,7 +16,7 @@ from lehr.train.metrics import Log, Row, is_evaluation
 from lehr.train.report import Report
 from lehr.train.setup import Parts
 
-UPDATE = ("phase", "lr", "loss", "grad_norm", "tokens", "tokens_per_s")
+UPDATE = ("phase", "lr", "loss", "grad_norm", "tokens", "tokens_per_s", "skipped")
 EVALUATION = ("val_loss", "val_bpb")
 
 
