@@ -7,11 +7,11 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -163,29 +163,32 @@ def text(tmp_path_factory):
     return path
 
 
-def train(text, out, *words, steps=60):
+STEPS = 400
+
+
+def train(text, out, *words):
     command = [sys.executable, "-m", "lehr", "train", "--preset", "debug", "--data", text, "--out", out]
-    command += ["--steps", steps, "--set", "train.checkpoint_every=20", "--set", "train.eval_every=20", *words]
+    command += ["--steps", STEPS, "--set", "train.checkpoint_every=20", "--set", "train.eval_every=20", *words]
     return list(map(str, command)), {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def run(*args, **kwargs):
-    command, env = train(*args, **kwargs)
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180)
-    return done
+def run(*args):
+    command, env = train(*args)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=180)
 
 
-def killed(*args, rows=30, **kwargs):
-    """Train, and kill the process once its log has so many rows and so a checkpoint behind it."""
-    command, env = train(*args, **kwargs)
+@pytest.fixture(scope="module")
+def killed(text, tmp_path_factory):
+    """The folder of a tracked run that was killed, with rows behind its last checkpoint."""
+    out = tmp_path_factory.mktemp("killed") / "run"
+    command, env = train(text, out, "--set", "track.csv=true")
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    log = Path(command[command.index("--out") + 1]) / "metrics.jsonl"
-    for _ in range(18_000):
-        if log.exists() and log.read_bytes().count(b"\n") >= rows:
-            break
+    log = out / "metrics.jsonl"
+    while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") >= 30):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the run was over before it was killed"
+    return out
 
 
 def rows_of(folder):
@@ -205,22 +208,24 @@ def check_csv(folder, last):
     assert [int(row["step"]) for row in rows if row["loss"]] == list(range(last))
 
 
-def test_lehr_train_is_tracked_and_goes_on_after_a_kill_without_holes_or_duplicates(text, tmp_path):
-    out = tmp_path / "run"
-    killed(text, out, "--set", "track.csv=true", steps=600)
-    done = run(text, out, "--set", "track.csv=true", "--resume", steps=600)
+def test_lehr_train_is_tracked_and_goes_on_after_a_kill_without_holes_or_duplicates(text, killed, tmp_path):
+    out = shutil.copytree(killed, tmp_path / "run")
+    done = run(text, out, "--resume")  # the run's own settings track it
     assert done.returncode == 0, done.stderr
     assert f"track    csv: {out / 'metrics.csv'}" in done.stdout
-    check_csv(out, 600)
+    check_csv(out, STEPS)
 
 
-def test_a_tracker_switched_on_later_gets_what_was_before(text, tmp_path):
-    out = tmp_path / "run"
-    killed(text, out, steps=600)
-    assert not (out / "metrics.csv").exists() and not (out / "trackers.json").exists(), "nothing is tracked unasked"
-    done = run(text, out, "--resume", "--set", "track.csv=true", steps=600)
+def test_a_tracker_switched_on_later_gets_what_was_before(text, killed, tmp_path):
+    out = shutil.copytree(killed, tmp_path / "run")
+    (out / "metrics.csv").unlink()
+    (out / "trackers.json").unlink()
+    facts = json.loads((out / "config.json").read_text())
+    del facts["track"]  # as an older run's
+    (out / "config.json").write_text(json.dumps(facts))
+    done = run(text, out, "--resume", "--set", "track.csv=true")
     assert done.returncode == 0, done.stderr
-    check_csv(out, 600)
+    check_csv(out, STEPS)
 
 
 def test_a_missing_tracker_is_one_line_before_anything_is_trained(text, tmp_path):
