@@ -38,6 +38,8 @@ class LehrSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
                 f"LehrSchedule takes the arrays of JAX and torch, not of {keras.backend.backend()!r}; "
                 "set KERAS_BACKEND=jax or KERAS_BACKEND=torch before keras is imported"
             )
+        if not 0 <= peak < float("inf"):
+            raise ValueError(f"peak is the greatest learning rate, a finite number >= 0, not {peak!r}")
         self.peak, self.name = float(peak), name
         if isinstance(schedule, str):
             schedule = parse(schedule, Clock(total_steps=total))

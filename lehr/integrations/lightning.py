@@ -7,6 +7,8 @@ def configure_optimizers(self):
 Nothing here imports Lightning, so it is the same for `lightning` and `pytorch_lightning`.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch.optim import Optimizer
@@ -25,7 +27,8 @@ def schedule_optimizer(
 
     `lr` is a text, a Schedule, a function of the update, or a dict of them by the groups' names, see `Scheduler`;
     `options` are its own: weight_decay, momentum, betas (texts too), on_mismatch, on_skip. A text with `%` or `rest`
-    needs the run's length: the `trainer`, whose `estimated_stepping_batches` counts optimizer updates, or a `clock`.
+    needs the run's length: the `trainer`, whose `estimated_stepping_batches` counts optimizer updates, or a `clock`;
+    other units need a `clock` that has them.
     For several optimizers return a list of these.
 
     Lightning calls the scheduler after each optimizer update, so gradient accumulation changes nothing, and keeps its
@@ -38,27 +41,31 @@ def schedule_optimizer(
     >>> configured["lr_scheduler"]["interval"], configured["lr_scheduler"]["frequency"]
     ('step', 1)
     """
-    if clock is None and trainer is not None and _has_text((lr, *options.values())):
-        clock = Clock(total_steps=_updates(trainer))
+    given = {"lr": lr}
     for name in ("weight_decay", "momentum", "betas"):
         if name in options:
-            options[name] = read_texts(options[name], clock)
-    scheduler = Scheduler(optimizer, read_texts(lr, clock), **options)
+            given[name] = options.pop(name)
+    scheduler = Scheduler(optimizer, **_read(given, trainer, clock or Clock()), **options)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "frequency": 1}}
 
 
+def _read(given: dict[str, Any], trainer: Any, clock: Clock) -> dict[str, Any]:
+    """The texts read by the clock, and by the number of optimizer updates that the fit will make."""
+    endless = False
+    if trainer is not None and clock.total_steps is None and _has_text(given):
+        updates = trainer.estimated_stepping_batches
+        endless = updates == float("inf")
+        clock = clock if endless else replace(clock, total_steps=int(updates))
+    try:
+        read: dict[str, Any] = read_texts(given, clock)
+    except ValueError as error:
+        if not endless:
+            raise
+        raise ValueError(f"{error} (the Trainer has no end; Trainer(max_steps=10_000) gives it one)") from None
+    return read
+
+
 def _has_text(given: Any) -> bool:
-    if isinstance(given, dict):
+    if isinstance(given, Mapping):
         given = tuple(given.values())
-    return isinstance(given, str) or (isinstance(given, (tuple, list)) and any(map(_has_text, given)))
-
-
-def _updates(trainer: Any) -> int:
-    """How many optimizer updates the fit will make."""
-    updates = trainer.estimated_stepping_batches
-    if updates == float("inf"):
-        raise ValueError(
-            "the Trainer has no end, so a text cannot be resolved by it; write Trainer(max_steps=10_000), say, "
-            "or schedule_optimizer(..., clock=lehr.Clock(total_steps=10_000))"
-        )
-    return int(updates)
+    return isinstance(given, str) or (isinstance(given, Sequence) and any(map(_has_text, given)))

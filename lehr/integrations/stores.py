@@ -181,14 +181,15 @@ class Wandb:
     def __init__(self, run: Run, choice: bool | str, id: str | None, before: Before) -> None:
         import wandb
 
+        place = Path(os.environ.get("WANDB_DIR", run.folder))
         if before is None and id:  # out of the way of `wandb sync`, which would add it to what takes its place
-            for old in (run.folder / "wandb").glob(f"offline-run-*-{id}"):
+            for old in (place / "wandb").glob(f"offline-run-*-{id}"):
                 old.rename(old.with_name(f"replaced-{old.name}"))
         mode: Any = os.environ.get("WANDB_MODE", "offline")
         settings = wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True)
         self._run: Any = wandb.init(
             project=_project(choice),
-            dir=os.environ.get("WANDB_DIR", str(run.folder)),
+            dir=str(place),
             id=None if before is None else id,
             resume=None if before is None else "allow",
             name=run.name,
@@ -275,9 +276,10 @@ class Trackio:
         # a run is found again by its name, so no two of them share one
         self.id = id if id and before is not None else f"{run.name}-{_new_id()}"
         if before is None and id:
-            for old in trackio.Api().runs(self._project):
-                if old.name == id:
-                    old.delete()
+            with contextlib.suppress(Exception):  # it may be gone
+                for old in trackio.Api().runs(self._project):
+                    if old.name == id:
+                        old.delete()
         with contextlib.redirect_stdout(io.StringIO()):  # it would say where it writes; we do
             self._run: Any = trackio.init(
                 self._project,

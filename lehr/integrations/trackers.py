@@ -172,10 +172,18 @@ class Tracker:
         self._count = len(history)
         for kind, choice in self._asked.items():
             before = state.get(kind, {})
+            if before.get("choice") != choice:
+                before = {}  # another place: what is in the old one stays there
             # a session that was cut off, or the run set back: what is there is not what belongs there
-            complete = before.get("rows") == len(history) and before.get("choice") == choice
+            complete = before.get("rows") == len(history)
             try:
-                store = STORES[kind](self.run, choice, before.get("id"), history if complete else None)
+                try:
+                    store = STORES[kind](self.run, choice, before.get("id"), history if complete else None)
+                except Exception:
+                    if not complete:
+                        raise
+                    complete = False  # somebody has deleted it there
+                    store = STORES[kind](self.run, choice, None, None)
                 self._stores[kind] = store
                 state[kind] = {"id": store.id, "choice": choice, "rows": None}  # None: not closed
                 self._note(state)

@@ -1,7 +1,6 @@
 """lehr.integrations.lightning on a real Trainer: accumulation, an exact resume, the contract of resuming."""
 
 import logging
-import warnings
 
 import lightning
 import pytest
@@ -106,6 +105,9 @@ def test_groups_have_schedules_of_their_own_and_a_schedule_needs_no_trainer():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
     alone = schedule_optimizer(optimizer, "linear 50% to 1, hold rest", clock=lehr.Clock(total_steps=8))
     assert str(alone["lr_scheduler"]["scheduler"].lr) == "linear 4 to 1, hold 4"
+    module = Module("linear 50 tokens to 1, hold rest", clock=lehr.Clock(tokens_per_step=10))
+    fit(module)  # the clock has the tokens, the Trainer the length
+    assert str(module.trainer.lr_scheduler_configs[0].scheduler.lr) == "linear 5 to 1, hold 15"
 
 
 def test_several_optimizers_are_a_list_of_them():
@@ -139,10 +141,13 @@ def test_several_optimizers_are_a_list_of_them():
     assert module.used == [[0.1 * lehr.parse(SPEC, total=10)(step), 0.1] for step in range(10)]
 
 
-def test_a_trainer_without_an_end_and_a_text_without_a_trainer_are_told():
-    module = Module()
-    with pytest.raises(ValueError, match="the Trainer has no end"), warnings.catch_warnings():
-        fit(module, max_epochs=-1, max_steps=-1)
+def test_a_trainer_without_an_end_and_a_text_without_a_trainer_are_told(tmp_path):
+    endless = {"max_epochs": -1, "max_steps": -1}
+    with pytest.raises(ValueError, match=r"the Trainer has no end; Trainer\(max_steps="):
+        fit(Module(), **endless)
+    module = Module("linear 4 to 1, hold 4", stop_after=6, checkpoint=tmp_path / "last.ckpt")
+    fit(module, **endless)  # which needs no end
+    assert module.used[-1] == [0.1, 0.1] and len(module.used) == 6
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
     with pytest.raises(ValueError, match="total"):
         schedule_optimizer(optimizer, SPEC)

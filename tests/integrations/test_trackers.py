@@ -186,6 +186,31 @@ def test_wandb_is_left_alone_where_the_users_environment_says_so(tmp_path, monke
     assert not list((tmp_path / "run").glob("wandb/offline-run-*"))
 
 
+def test_a_run_that_was_deleted_there_is_begun_anew(database, tmp_path):
+    folder = tmp_path / f"run-{os.getpid()}-gone"
+    for start in (0, 2):
+        with trackers.open(folder, start=start, mlflow=True, trackio=True) as tracker:
+            for step in (start, start + 1):
+                tracker.log(step, {"loss": 1.0})
+        if not start:
+            import trackio as library
+
+            MlflowClient(tracking_uri=database).delete_run(runs(folder)["mlflow"])
+            (run,) = [r for r in library.Api().runs("lehr") if r.name == runs(folder)["trackio"]]
+            run.delete()
+    assert mlflow(database, folder)[0]["loss"] == [(step, 1.0) for step in range(4)]
+    assert [row["step"] for row in trackio(folder)] == [0, 1, 2, 3]
+
+
+def test_another_project_begins_a_run_there_and_leaves_the_old_one(tmp_path):
+    folder = tmp_path / f"run-{os.getpid()}-moved"
+    for start, project in ((0, "old"), (1, "new")):
+        with trackers.open(folder, start=start, wandb=project, trackio=project) as tracker:
+            tracker.log(start, {"loss": 1.0})
+        assert [row["step"] for row in trackio(folder, project)] == [0, 1][: start + 1]
+    assert [row["step"] for row in wandb(folder)] == [0, 0, 1]
+
+
 # lehr train -----------------------------------------------------------------------------------------------------------
 
 
