@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help train test test-integrations lint types tests format clean
+.PHONY: help train test test-integrations lint types tests soak format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +29,9 @@ types: $(VENV)/dev.done
 
 tests: $(VENV)/dev.done
 	$(BIN)/python -m pytest -n auto
+
+soak: $(VENV)/dev.done
+	$(BIN)/python tests/soak.py
 
 format: $(VENV)/dev.done
 	$(BIN)/ruff check --fix .

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lehr.compare import diff
     from lehr.conventions import convert
     from lehr.cycles import multistep, one_cycle, sgdr, step, wsd_s
+    from lehr.fit import identify
+    from lehr.lint import check
     from lehr.recipes import (
         constant,
         cosine,
@@ -45,6 +47,7 @@ _HOME = {
     "Clock": "spec",
     "Ramp": "schedule",
     "Schedule": "schedule",
+    "check": "lint",
     "constant": "recipes",
     "convert": "conventions",
     "cosine": "recipes",
@@ -52,6 +55,7 @@ _HOME = {
     "exponential": "recipes",
     "from_dict": "schedule",
     "half_cosine": "recipes",
+    "identify": "fit",
     "inverse_sqrt": "recipes",
     "linear": "recipes",
     "multistep": "cycles",
@@ -77,6 +81,7 @@ __all__ = [
     "Clock",
     "Ramp",
     "Schedule",
+    "check",
     "constant",
     "convert",
     "cosine",
@@ -85,6 +90,7 @@ __all__ = [
     "from_dict",
     "functional",
     "half_cosine",
+    "identify",
     "inverse_sqrt",
     "linear",
     "multistep",

@@ -287,16 +287,26 @@ class Block(nn.Module):
     """One layer: x + attention(norm(x)), then x + SwiGLU(norm(x)); x [batch, seq, d_model] -> the same shape.
 
     `TransformerLM` hands one `rotation`, the cosines and sines of the positions, to all its blocks; a block alone works
-    it out. ValueError: a size below 1, a d_model that does not split into heads of an even size, a theta that is not
-    positive; when called, a sequence longer than context_length.
+    it out. While training, `dropout` zeroes that share of what each branch adds (and scales up the rest), drawn from
+    torch's global generator. ValueError: a size below 1, a d_model that does not split into heads of an even size, a
+    theta that is not positive, a dropout outside [0, 1); when called, a sequence longer than context_length.
 
     >>> Block(d_model=16, num_heads=2, d_ff=48, context_length=32, rope_theta=10000.0)(torch.zeros(2, 5, 16)).shape
     torch.Size([2, 5, 16])
     """
 
-    def __init__(self, d_model: int, num_heads: int, d_ff: int, context_length: int, rope_theta: float) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        d_ff: int,
+        context_length: int,
+        rope_theta: float,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         _check_sizes(d_model=d_model, num_heads=num_heads, d_ff=d_ff, context_length=context_length)
+        _check_dropout(dropout)
         if d_model % num_heads:
             raise ValueError(f"d_model {d_model} does not divide into {num_heads} heads")
         if (d_model // num_heads) % 2:
@@ -309,6 +319,7 @@ class Block(nn.Module):
         self.context_length = context_length
         self.d_head = d_model // num_heads
         self.rope_theta = rope_theta
+        self.dropout = dropout
         self.ln1 = RMSNorm(d_model)
         self.attn = Attention(d_model, num_heads)
         self.ln2 = RMSNorm(d_model)
@@ -317,8 +328,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, rotation: Rotation | None = None) -> Tensor:
         if rotation is None:
             rotation = _rotation_of_all(x.shape[-2], self.context_length, self.d_head, self.rope_theta, x.device)
-        x = x + self.attn(self.ln1(x), rotation)
-        x = x + self.ffn(self.ln2(x))
+        x = x + _drop(self.attn(self.ln1(x), rotation), self.dropout, self.training)
+        x = x + _drop(self.ffn(self.ln2(x)), self.dropout, self.training)
         return x
 
 
@@ -326,9 +337,11 @@ class TransformerLM(nn.Module):
     """A causal language model: int64 ids [batch, seq] -> logits [batch, seq, vocab] for the id that follows each.
 
     The Llama block (Touvron et al. 2023, arXiv 2302.13971). The state dict holds parameters only, each a `.weight` of
-    token_embeddings, layers.N.{ln1, attn.{q,k,v,output}_proj, ln2, ffn.{w1,w2,w3}}, ln_final or lm_head. ValueError:
-    a size below 1, a d_model that does not split into heads of an even size, a theta that is not positive; when called,
-    a sequence longer than context_length. An id outside the vocabulary is torch's own error.
+    token_embeddings, layers.N.{ln1, attn.{q,k,v,output}_proj, ln2, ffn.{w1,w2,w3}}, ln_final or lm_head. `dropout`
+    zeroes, while training, that share of the embeddings and of what each branch adds (Srivastava et al. 2014).
+    ValueError: a size below 1, a d_model that does not split into heads of an even size, a theta that is not positive,
+    a dropout outside [0, 1); when called, a sequence longer than context_length. An id outside the vocabulary is
+    torch's own error.
 
     >>> model = TransformerLM(vocab_size=50, context_length=16, d_model=32, num_layers=2, num_heads=4, d_ff=96)
     >>> ids = torch.randint(50, (2, 9))
@@ -347,18 +360,20 @@ class TransformerLM(nn.Module):
         num_heads: int,
         d_ff: int,
         rope_theta: float = 10000.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         _check_sizes(vocab_size=vocab_size, num_layers=num_layers, d_model=d_model)
         self.token_embeddings = nn.Embedding(vocab_size, d_model)
         self.layers = nn.ModuleList(
-            Block(d_model, num_heads, d_ff, context_length, rope_theta) for _ in range(num_layers)
+            Block(d_model, num_heads, d_ff, context_length, rope_theta, dropout) for _ in range(num_layers)
         )
         self.ln_final = RMSNorm(d_model)
         self.lm_head = Linear(d_model, vocab_size)
         self.context_length = context_length
         self.d_head = d_model // num_heads
         self.rope_theta = rope_theta
+        self.dropout = dropout
         # As CS336 has it, but for the head over a narrow vocabulary. The head reads d_model entries of size 1, so its
         # logits have variance d_model sigma**2, and a fresh loss lies about half of that above log(vocab_size): 1/4, at
         # most, with this cap, and up to 1 without. Tried for 500 updates on bytes, 4 layers of width 128, validation
@@ -387,7 +402,7 @@ class TransformerLM(nn.Module):
     def _hidden(self, ids: Tensor) -> Tensor:
         """ids [batch, seq] -> what the head reads, [batch, seq, d_model]."""
         rotation = _rotation_of_all(ids.shape[-1], self.context_length, self.d_head, self.rope_theta, ids.device)
-        x: Tensor = self.token_embeddings(ids)
+        x: Tensor = _drop(self.token_embeddings(ids), self.dropout, self.training)
         for layer in self.layers:
             x = layer(x, rotation)
         x = self.ln_final(x)
@@ -454,6 +469,11 @@ class _HeadLoss(torch.autograd.Function):
         return d_hidden, d_weight, None, None, None, None
 
 
+def _drop(x: Tensor, share: float, training: bool) -> Tensor:
+    """Dropout; at 0 not even a call, and nothing drawn."""
+    return F.dropout(x, share) if share and training else x
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # construction
 
@@ -466,3 +486,8 @@ def _check_sizes(**sizes: int) -> None:
     for name, size in sizes.items():
         if not isinstance(size, Integral) or size < 1:
             raise ValueError(f"{name} must be a whole number above 0, got {size!r}")
+
+
+def _check_dropout(dropout: float) -> None:
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is a share in [0, 1), got {dropout!r}")

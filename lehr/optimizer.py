@@ -56,6 +56,7 @@ class AdamW(torch.optim.Optimizer):
             raise ValueError(f"max_grad_norm must be positive, or None for no clipping, got {max_grad_norm!r}")
         self.max_grad_norm = max_grad_norm
         self.last_grad_norm: Tensor | None = None
+        self._counted: list[Tensor] = []  # the counts that the last update advanced before it was known to be one
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -64,8 +65,14 @@ class AdamW(torch.optim.Optimizer):
         super().add_param_group(param_group)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient; `closure`, if given, is called before, and its value returned."""
+    def step(self, closure: Callable[[], Any] | None = None, *, skip: Tensor | None = None) -> Any:
+        """Update every parameter that has a gradient; `closure`, if given, is called before, and its value returned.
+
+        Where `skip`, a 0-d boolean tensor, is true, neither parameters nor state change, whatever the gradients are: an
+        update that is not finite never reaches the weights. It is looked at on its own device, so that an accelerator
+        need not be waited for. The counts of updates are kept on the CPU and advance all the same in that case; call
+        `uncount` once `skip` is known to have been true. (With everything on the CPU it is known at once.)
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -76,19 +83,35 @@ class AdamW(torch.optim.Optimizer):
         for grad in grads:
             if grad.layout != torch.strided or grad.is_complex():
                 raise RuntimeError(f"AdamW takes dense, real gradients; this one is {grad.layout}, {grad.dtype}")
-        divisor = None  # of all gradients: 1 or norm / maximum, decided on the device
+        if skip is not None and skip.device.type == "cpu":
+            if skip:
+                return loss
+            skip = None
+        self._counted = []
+        divisor: Tensor | None = None  # of all gradients: 1 or norm / maximum, decided on the device
         if self.max_grad_norm is not None:
             norm = self.last_grad_norm = _global_norm(grads)
             divisor = torch.where(norm <= self.max_grad_norm, 1.0, (norm + 1e-6) / self.max_grad_norm)
+            if norm.device.type == "cpu" and divisor == 1:  # asking costs nothing there, and spares a pass over .grad
+                divisor = None
 
         for group, params in groups:
             for device in {p.device for p in params}:
                 here = [p for p in params if p.device == device]
                 states = [self._state(p) for p in here]
                 torch._foreach_add_([state["step"] for state in states], 1)
+                if skip is not None:
+                    self._counted += [state["step"] for state in states]
                 update = _fused_update if all(_fusible(p, p.grad) for p in here) else _update
-                update(here, [p.grad for p in here], states, group, None if divisor is None else divisor.to(device))
+                there = (None if x is None else x.to(device) for x in (divisor, skip))
+                update(here, [p.grad for p in here], states, group, *there)
         return loss
+
+    def uncount(self) -> None:
+        """Take back the counts of the last `step`, whose `skip` has turned out true: see there."""
+        if self._counted:
+            torch._foreach_sub_(self._counted, 1)
+        self._counted = []
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the state of an `AdamW`, ours or torch's, in copies; ValueError for any other, see the class."""
@@ -110,7 +133,11 @@ class AdamW(torch.optim.Optimizer):
             state["step"] = torch.tensor(float(state["step"]), dtype=torch.float32, device="cpu")
 
     def __getstate__(self) -> dict[str, Any]:  # for copy and pickle; torch's forgets attributes of our own
-        own = {"max_grad_norm": self.max_grad_norm, "last_grad_norm": self.last_grad_norm}
+        own: dict[str, Any] = {
+            "max_grad_norm": self.max_grad_norm,
+            "last_grad_norm": self.last_grad_norm,
+            "_counted": [],
+        }
         return {**super().__getstate__(), **own}
 
     def _state(self, p: Tensor) -> dict[str, Tensor]:
@@ -129,6 +156,7 @@ def _update(
     states: list[dict[str, Tensor]],
     group: dict[str, Any],
     divisor: Tensor | None,
+    skip: Tensor | None,
 ) -> None:
     """The update as AdamW's docstring has it, each line for all parameters at once: few launches on an accelerator."""
     lr, (beta1, beta2), eps, weight_decay = (group[key] for key in ("lr", "betas", "eps", "weight_decay"))
@@ -138,10 +166,19 @@ def _update(
     steps = [state["step"].item() for state in states]  # they may differ: a parameter can miss gradients
     if divisor is not None:
         grads = list(torch._foreach_div(grads, divisor))
+    kept, keep, towards = 1 - lr * weight_decay, beta2, grads
+    if skip is not None:
+        # 1 and 0 in the places that leave everything as it is, to the bit: m goes towards itself. A NaN or an infinity
+        # must be replaced, since 0 times either is NaN. In float64 where there is one, as exact as the plain numbers.
+        wide = torch.float32 if skip.device.type == "mps" else torch.float64
+        one, zero = (make((), dtype=wide, device=skip.device) for make in (torch.ones, torch.zeros))
+        kept, keep, lr = (torch.where(skip, still, x) for still, x in ((one, kept), (one, beta2), (zero, lr)))
+        towards = [torch.where(skip, mean, grad) for mean, grad in zip(m, grads, strict=True)]
+        grads = [grad.masked_fill(skip, 0.0) for grad in grads]
 
-    torch._foreach_mul_(params, 1 - lr * weight_decay)
-    torch._foreach_lerp_(m, grads, 1 - beta1)
-    torch._foreach_mul_(v, beta2)
+    torch._foreach_mul_(params, kept)
+    torch._foreach_lerp_(m, towards, 1 - beta1)
+    torch._foreach_mul_(v, keep)
     torch._foreach_addcmul_(v, grads, grads, 1 - beta2)
 
     denominators = torch._foreach_sqrt(v)
@@ -159,6 +196,7 @@ def _fused_update(
     states: list[dict[str, Tensor]],
     group: dict[str, Any],
     divisor: Tensor | None,
+    skip: Tensor | None,
 ) -> None:
     """The same in torch's fused CPU kernel, in one pass over memory (8 ms for 12M parameters on 2 cores)."""
     beta1, beta2 = group["betas"]
@@ -178,6 +216,7 @@ def _fused_update(
         amsgrad=False,
         maximize=False,
         grad_scale=None if divisor is None else divisor.float(),  # divides .grad in place, too
+        found_inf=None if skip is None else skip.float(),  # where it is 1 the kernel leaves everything as it is
     )
 
 

@@ -1,5 +1,6 @@
 """Schedules and runs drawn: PNG and other files by matplotlib, and curves in the terminal by plotille."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -113,6 +114,8 @@ def in_letters(schedules: Mapping[str, Schedule], total: int | None = None, colu
 
 def _tick(value: float, chars: int, delta: float, left: bool = False) -> str:
     text = f"{value:.0f}" if delta >= 10 else f"{value:.3g}"
+    if len(text) >= chars:  # it would push the ones beside it away
+        text = f"{value:.3g}"
     return text.ljust(chars) if left else text.rjust(chars)
 
 
@@ -145,10 +148,12 @@ def save_schedules(
     _save(figure, out)
 
 
-def save_run(rows: Sequence[Mapping[str, Any]], schedule: Schedule, out: Path, title: str = "") -> None:
+def save_run(
+    rows: Sequence[Mapping[str, Any]], schedule: Schedule, out: Path, title: str = "", log: bool = False
+) -> None:
     """Draw a run's log: the LR over its schedule's phases, and below it training and validation loss.
 
-    `rows` are those of `metrics.jsonl`; `schedule` gives the LR of each step.
+    `rows` are those of `metrics.jsonl`; `schedule` gives the LR of each step; `log`: a logarithmic LR axis.
     """
     updates = [row for row in rows if "loss" in row]
     evaluations = [row for row in rows if "val_loss" in row]
@@ -157,7 +162,7 @@ def save_run(rows: Sequence[Mapping[str, Any]], schedule: Schedule, out: Path, t
         steps = [row["step"] for row in updates]
         dot = "o" if len(updates) == 1 else None  # a line of one point cannot be seen
         upper.plot(steps, [row["lr"] for row in updates], color="black", linewidth=1.8, marker=dot)
-        losses = [row["loss"] for row in updates]
+        losses = [math.nan if row["loss"] is None else row["loss"] for row in updates]  # skipped: a gap in the line
         lower.plot(steps, losses, color="#4c8dae", linewidth=0.9, marker=dot, label="training")
         last = steps[-1] + 1
         warmup = warmup_end(schedule)
@@ -166,13 +171,18 @@ def save_run(rows: Sequence[Mapping[str, Any]], schedule: Schedule, out: Path, t
             if 0 < warmup < last:
                 axes.axvline(warmup, color="black", linestyle="--", linewidth=1)
         if 0 < warmup < last:
-            upper.annotate(f"end of warmup: {warmup}", (warmup, 0), xytext=(6, 6), textcoords="offset points")
+            foot = upper.get_xaxis_transform()  # the axes' lower edge, at whatever LR it stands
+            upper.annotate(
+                f"end of warmup: {warmup}", (warmup, 0), xycoords=foot, xytext=(6, 6), textcoords="offset points"
+            )
     if evaluations:
         steps = [row["step"] for row in evaluations]
         losses = [row["val_loss"] for row in evaluations]
         lower.plot(steps, losses, color="#d95d39", marker="o", markersize=4, linewidth=1.4, label="validation")
     upper.set(ylabel="learning rate", title=title)
-    upper.set_ylim(bottom=0)
+    upper.set_yscale("log" if log else "linear")
+    if not log:
+        upper.set_ylim(bottom=0)
     lower.set(xlabel="step", ylabel="loss (nats per token)")
     handles, labels = upper.get_legend_handles_labels()
     if handles:

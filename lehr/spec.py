@@ -8,6 +8,7 @@
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from math import floor
@@ -17,6 +18,12 @@ from lehr.shapes import RESERVED, TABLE
 from lehr.words import is_number, nearest, read_number, write_number
 
 UNITS = {"steps": None, "tokens": "tokens_per_step", "samples": "samples_per_step", "epochs": "steps_per_epoch"}
+FIGURES = {
+    "tokens": "the tokens of one update over all processes",
+    "samples": "the samples of one update over all processes",
+    "epochs": "the updates of one pass over the data, whose length lehr does not know",
+}
+_JOINED = re.compile(rf"([\d_.]+[kMB]?)({'|'.join(unit + '?' for unit in UNITS)})")  # 10epochs
 _SINGULAR = {unit.removesuffix("s"): unit for unit in UNITS}
 
 
@@ -74,16 +81,32 @@ def parse(text: str, clock: Clock | None = None, total: float | None = None) -> 
     return Schedule(tuple(_ramps(items, _joints(items, clock))), sample)
 
 
+class _Word(str):
+    """A word of the text that knows where it stands: "column 12", or "line 2, column 4" of a text of several lines."""
+
+    place: str
+
+    def __new__(cls, word: str, text: str, at: int) -> "_Word":
+        self = super().__new__(cls, word)
+        before = text[:at].split("\n")
+        column = f"column {len(before[-1]) + 1}"
+        self.place = f"line {len(before)}, {column}" if "\n" in text.strip() else column
+        return self
+
+
 @dataclass(slots=True)
 class _Item:
     text: str
+    words: tuple[_Word, ...]
     shape: str  # "hold" too
     duration: "_Duration"
     at: "_Duration | None" = None
     values: dict[str, float] = field(default_factory=dict)  # "from" and "to", as far as given
 
-    def error(self, message: str) -> ValueError:
-        return ValueError(f"in {self.text!r}: {message}")
+    def error(self, message: str, word: str = "") -> ValueError:
+        """The error of an item, with the place of the word at fault (the first word if none is named)."""
+        at = word if isinstance(word, _Word) else self.words[0]
+        return ValueError(f"in {self.text!r}: {message} ({at.place})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +114,7 @@ class _Duration:
     text: str
     number: Fraction
     unit: str  # a key of UNITS, "%" or "rest"
+    word: str = ""  # its first word, with its place
 
     def steps(self, clock: Clock) -> Fraction:
         """The length in steps, exact. Raises ValueError that names the figure the clock lacks."""
@@ -104,7 +128,9 @@ class _Duration:
         per = getattr(clock, figure)
         if per is None:
             option = "--" + figure.replace("_", "-")
-            raise ValueError(f"{self.text!r} needs {figure}; write clock=Clock({figure}=...) ({option} ...)")
+            raise ValueError(
+                f"{self.text!r} needs {figure}; write clock=Clock({figure}=...) ({option} N), {FIGURES[self.unit]}"
+            )
         return self.number * Fraction(per) if self.unit == "epochs" else self.number / Fraction(per)
 
 
@@ -114,19 +140,28 @@ class _Duration:
 
 def _items(text: str) -> tuple[list[_Item], Sample]:
     if comma := re.search(r"\d,(?=\d{3}(\D|$))", text):
-        at = comma.start()
+        place = _Word(",", text, comma.start() + 1).place
         raise ValueError(
-            f"the comma in {text[at : at + 5]!r} (column {at + 2}) ends an item; write 1_000 or 1000, not 1,000"
+            f"the comma in {text[comma.start() : comma.start() + 5]!r} ({place}) ends an item; "
+            f"write 1_000 or 1000, not 1,000"
         )
-    parts = [" ".join(part.split()) for part in text.split(",")]
+    parts: list[list[_Word]] = [[]]
+    for match in re.finditer(r",|[^\s,]+", text):
+        if match[0] == ",":
+            parts.append([])
+        else:
+            parts[-1].append(_Word(match[0], text, match.start()))
     sample: Sample = "end"
-    if parts[-1].split()[:1] == ["sampled"]:
-        if parts[-1] not in ("sampled at start", "sampled at end") or len(parts) == 1:
+    if parts[-1][:1] == ["sampled"]:
+        ending = " ".join(parts[-1])
+        if ending not in ("sampled at start", "sampled at end") or len(parts) == 1:
             raise ValueError(
-                f"unknown ending {parts[-1]!r}; write ', sampled at start' after the last item, or nothing"
+                f"unknown ending {ending!r}; write ', sampled at start' after the last item, or nothing "
+                f"({parts[-1][0].place})"
             )
-        sample = "start" if parts.pop() == "sampled at start" else "end"
-    if parts == [""]:
+        sample = "start" if ending == "sampled at start" else "end"
+        parts.pop()
+    if parts == [[]]:
         raise ValueError("the schedule is empty; write for example 'linear 2% to 1, cosine rest to 0.1'")
     for number, part in enumerate(parts, 1):
         if not part:
@@ -134,29 +169,29 @@ def _items(text: str) -> tuple[list[_Item], Sample]:
     return [_item(part) for part in parts], sample
 
 
-def _item(text: str) -> _Item:
-    words = text.split()
-    item = _Item(text, "", _Duration("", Fraction(0), "steps"))
+def _item(written: Sequence[_Word]) -> _Item:
+    text, words = " ".join(written), list(written)
+    item = _Item(text, tuple(written), "", _Duration("", Fraction(0), "steps"))
     if words[0] == "at":
         item.at = _take_duration(item, words)
         if item.at.unit == "rest":
-            raise item.error("'at' takes a number of steps, such as 'at 800'")
+            raise item.error("'at' takes a number of steps, such as 'at 800'", item.at.word)
     if not words:
-        raise item.error("a shape is missing, such as 'linear 200 to 0'")
+        raise item.error("a shape is missing, such as 'linear 200 to 0'", written[-1])
     item.shape = words[0]
     if item.shape != "hold" and item.shape.partition(":")[0] not in TABLE:
         names = ["hold", *TABLE]
         raise item.error(
-            f"unknown shape {item.shape!r}{nearest(item.shape, names) or '; known are ' + ', '.join(names)}"
+            f"unknown shape {item.shape!r}{nearest(item.shape, names) or '; known are ' + ', '.join(names)}", words[0]
         )
     item.duration = _take_duration(item, words)
     while words:
         key = words.pop(0)
         if key not in ("from", "to") or key in item.values or (key == "to" and item.shape == "hold"):
-            raise item.error(_unexpected(key, item))
+            raise item.error(_unexpected(key, item), key)
         item.values[key] = _value(item, key, words)
     if item.shape != "hold" and "to" not in item.values:
-        raise item.error(f"where does it go? write '{text} to 0' (as a first item '{text} from 1 to 0')")
+        raise item.error(f"where does it go? write '{text} to 0' (as a first item '{text} from 1 to 0')", written[-1])
     return item
 
 
@@ -170,45 +205,47 @@ def _unexpected(word: str, item: _Item) -> str:
     return f"{word!r} is not understood; write 'from VALUE' or 'to VALUE'{nearest(word, ['from', 'to', *UNITS])}"
 
 
-def _take_duration(item: _Item, words: list[str]) -> _Duration:
+def _take_duration(item: _Item, words: list[_Word]) -> _Duration:
     """Take the first word, `at` or the shape's name, and the duration behind it."""
-    del words[0]
+    before = words.pop(0)
     if not words or words[0] in ("from", "to"):
-        raise item.error("a duration is missing, such as 2000, 2% or rest")
+        raise item.error("a duration is missing, such as 2000, 2% or rest", before)
     word = words.pop(0)
     if word == "rest":
-        return _Duration(word, Fraction(0), "rest")
+        return _Duration(word, Fraction(0), "rest", word)
     if word.startswith("-"):
-        raise item.error(f"the duration {word!r} is negative; write a number >= 0")
+        raise item.error(f"the duration {word!r} is negative; write a number >= 0", word)
     try:
         number = read_number(word.removesuffix("%"))
     except ValueError as error:
-        raise item.error(f"the duration {error}") from None
-    unit = "%" if word.endswith("%") else "steps"
+        if joined := _JOINED.fullmatch(word):
+            raise item.error(f"the duration {word!r} lacks a space; write '{joined[1]} {joined[2]}'", word) from None
+        raise item.error(f"the duration {error}", word) from None
+    text, unit = str(word), "%" if word.endswith("%") else "steps"
     if unit != "%" and words and (words[0] in UNITS or words[0] in _SINGULAR):
-        word, unit = f"{word} {words[0]}", _SINGULAR.get(words[0], words[0])
+        text, unit = f"{word} {words[0]}", _SINGULAR.get(words[0], words[0])
         del words[0]
     if number > LATEST:
-        raise item.error(f"the duration {word!r} is beyond what a run can last")
-    return _Duration(word, number, unit)
+        raise item.error(f"the duration {text!r} is beyond what a run can last", word)
+    return _Duration(text, number, unit, word)
 
 
-def _value(item: _Item, key: str, words: list[str]) -> float:
+def _value(item: _Item, key: _Word, words: list[_Word]) -> float:
     if not words:
-        raise item.error(f"a value is missing after {key!r}, such as '{key} 0.1'")
+        raise item.error(f"a value is missing after {key!r}, such as '{key} 0.1'", key)
     word = words.pop(0)
     if word.endswith("%"):
-        raise item.error(f"values are plain numbers; write '{key} 0.1' for 10%, not {word!r}")
+        raise item.error(f"values are plain numbers; write '{key} 0.1' for 10%, not {word!r}", word)
     if word.startswith("-"):
-        raise item.error(f"the value {word!r} is negative; write a number >= 0")
+        raise item.error(f"the value {word!r} is negative; write a number >= 0", word)
     try:
         if word[-1] in "kMB":
             raise ValueError(f"{word!r} has a suffix; write the value out")
         return float(read_number(word))
     except OverflowError:
-        raise item.error(f"the value {word!r} is beyond what a float can hold") from None
+        raise item.error(f"the value {word!r} is beyond what a float can hold", word) from None
     except ValueError as error:
-        raise item.error(f"the value {error}") from None
+        raise item.error(f"the value {error}", word) from None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -219,14 +256,17 @@ def _joints(items: list[_Item], clock: Clock) -> list[tuple[float, float]]:
     """Begin and duration of each item in steps: exact positions run along, joints of other units are rounded."""
     rests = [index for index, item in enumerate(items) if item.duration.unit == "rest"]
     if len(rests) > 1:
-        raise items[rests[1]].error("'rest' stands twice in one schedule; give one of them a length")
+        again = items[rests[1]]
+        raise again.error("'rest' stands twice in one schedule; give one of them a length", again.duration.word)
     joints: list[tuple[float, float]] = []
     exact, begin = Fraction(0), _step(Fraction(0), rounded=True)
     for index, item in enumerate(items):
+        word = item.at.word if item.at is not None else ""
         try:
             if item.at is not None:
                 exact = item.at.steps(clock)
                 begin = _step(exact, rounded=item.at.unit != "steps")
+            word = item.duration.word
             if item.duration.unit == "steps":
                 exact += item.duration.number
                 duration = _step(item.duration.number, rounded=False)
@@ -237,7 +277,7 @@ def _joints(items: list[_Item], clock: Clock) -> list[tuple[float, float]]:
                     exact, rounded = exact + item.duration.steps(clock), True
                 duration = max(0, _step(exact, rounded) - begin)
         except ValueError as error:
-            raise item.error(str(error)) from None
+            raise item.error(str(error), word) from None
         joints.append((begin, duration))
         begin += duration
     return joints
@@ -250,7 +290,7 @@ def _rest(items: list[_Item], index: int, begin: Fraction, clock: Clock) -> tupl
     follow = []
     for item in items[index + 1 :]:
         if item.at is not None:
-            exact = item.at.steps(clock)
+            exact, rounded = item.at.steps(clock), rounded or item.at.unit != "steps"
             break
         follow.append(item.duration.steps(clock))
         rounded = rounded or item.duration.unit != "steps"
@@ -280,7 +320,10 @@ def _ramps(items: list[_Item], joints: list[tuple[float, float]]) -> list[Ramp]:
     vanished: float | None = None  # the end value of an item of length 0 that another follows
     for index, (item, (begin, duration)) in enumerate(zip(items, joints, strict=True)):
         if ramps and begin <= ramps[-1].begin:
-            raise item.error(f"it begins at {write_number(begin)}, not after what stands before it; begins must rise")
+            at = item.at.word if item.at is not None else ""
+            raise item.error(
+                f"it begins at {write_number(begin)}, not after what stands before it; begins must rise", at
+            )
         to = item.values.get("to")
         if "from" in item.values:
             start = item.values["from"]
@@ -299,5 +342,8 @@ def _ramps(items: list[_Item], joints: list[tuple[float, float]]) -> list[Ramp]:
             continue
         vanished = None
         shape = "linear" if item.shape == "hold" else item.shape
-        ramps.append(Ramp(begin, duration, start, start if to is None else to, shape))  # its errors name the item
+        try:
+            ramps.append(Ramp(begin, duration, start, start if to is None else to, shape))
+        except ValueError as error:  # it names the ramp already
+            raise ValueError(f"{error} ({item.words[0].place})") from None
     return ramps

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, verified before use, and never code."""
+"""Checkpoints of one file: whole or not there, verified before use, and never code."""
 
 import io
 import os
@@ -10,16 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from lehr.train.checkpoint import (
-    all_folders,
-    load_checkpoint,
-    newest,
-    prune,
-    read_folder,
-    save_checkpoint,
-    verify,
-    write_folder,
-)
+from lehr.train.checkpoint import load_checkpoint, save_checkpoint
 
 
 def make(seed=0, steps=3):
@@ -147,67 +138,3 @@ def test_another_models_checkpoint_is_refused_in_one_line(tmp_path):
     with pytest.raises(ValueError, match=r"does not fit the model: 0\.weight is missing") as error:
         load_checkpoint(tmp_path / "linear", make()[0])
     assert "\n" not in str(error.value)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# a run's folders
-
-
-def test_a_folder_comes_back_as_it_was(tmp_path):
-    model, optimizer = make()
-    folder = write_folder(tmp_path, 500, model, optimizer, {"schedule": "linear 10 to 1"})
-    assert folder.name == "step-00000500"
-    assert sorted(os.listdir(folder)) == ["manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"]
-    assert read_folder(folder)["schedule"] == "linear 10 to 1"
-    other, other_optimizer = make(seed=1, steps=1)
-    assert load_checkpoint(folder, other, other_optimizer) == 500
-    assert trained_alike((model, optimizer), (other, other_optimizer))
-
-
-@pytest.mark.parametrize("name", ["manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"])
-@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
-def test_a_damaged_folder_is_named_and_the_one_before_is_found(tmp_path, name, damage):
-    model, optimizer = make()
-    write_folder(tmp_path, 1, model, optimizer, {})
-    bad = write_folder(tmp_path, 2, model, optimizer, {})
-    raw = (bad / name).read_bytes()
-    middle = len(raw) // 2
-    if damage == "remove":
-        (bad / name).unlink()
-    else:
-        (bad / name).write_bytes(
-            raw[:middle] + (b"" if damage == "cut" else bytes([raw[middle] ^ 1]) + raw[middle + 1 :])
-        )
-    with pytest.raises(ValueError, match=r"step-00000002 is (damaged|not whole)"):
-        verify(bad)
-    found = list(newest(tmp_path))
-    assert isinstance(found[0][1], ValueError) and found[1][1]["step"] == 1
-    with pytest.raises(ValueError, match="step-00000002"):
-        load_checkpoint(bad, model)
-
-
-def test_the_newest_are_kept_and_half_written_ones_swept(tmp_path):
-    model, optimizer = make()
-    for step in (1, 2, 3, 10):
-        write_folder(tmp_path, step, model, optimizer, {})
-    (tmp_path / ".step-00000011.1.tmp").mkdir()
-    (tmp_path / "notes").mkdir()
-    prune(tmp_path, keep=2, step=10)
-    assert [step for step, _ in all_folders(tmp_path)] == [3, 10]
-    assert sorted(os.listdir(tmp_path)) == ["notes", "step-00000003", "step-00000010"]
-
-
-def test_what_was_just_written_is_never_pruned_for_a_later_damaged_one(tmp_path):
-    model, optimizer = make()
-    for step in (1, 2, 3000):
-        write_folder(tmp_path, step, model, optimizer, {})
-    prune(tmp_path, keep=1, step=2)
-    assert [step for step, _ in all_folders(tmp_path)] == [2, 3000]
-
-
-def test_a_failed_save_leaves_nothing_behind(tmp_path):
-    model, optimizer = make()
-    write_folder(tmp_path, 1, model, optimizer, {})
-    with pytest.raises(TypeError):
-        write_folder(tmp_path, 2, model, optimizer, {"unwritable": object()})
-    assert os.listdir(tmp_path) == ["step-00000001"]

@@ -1,8 +1,11 @@
 """The command line as a person meets it: real processes, exit statuses, and errors of one line."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +43,84 @@ def test_plot_writes_a_picture(tmp_path):
     assert out.read_bytes().startswith(b"\x89PNG")
 
 
+def test_check_says_what_is_wrong_and_what_to_write_and_its_status_is_1_for_a_warning():
+    # the page shows what the command prints
+    page = (Path(__file__).parent.parent / "docs" / "check.md").read_text()
+    command, printed = re.search(r"```console\n\$ lehr (.*?)\n(.*?)```", page, flags=re.DOTALL).groups()
+    done = lehr_command(*shlex.split(command))
+    assert (done.returncode, done.stdout, done.stderr) == (1, printed, "")
+    assert max(map(len, done.stdout.splitlines())) < 80
+    done = lehr_command("check", "linear 2% to 1, cosine rest to 0.1", "--total", "10k")
+    assert done.returncode == 0 and done.stdout.endswith("over 10,000 updates: nothing found\n")
+    done = lehr_command("check", "linear 20% to 1, cosine rest to 0.1", "--total", "10k")
+    assert done.returncode == 0 and "over 10,000 updates: 1 info" in done.stdout and "long-warmup" in done.stdout
+    assert lehr_command("check", "linear 20 to 1, hold 980", "--beta2", "0.999").returncode == 1
+    assert lehr_command("check", "linear 20 to 1, cosine 980 to 3e-5", "--lr", "3e-4").returncode == 1
+
+
+def test_json_answers_what_the_text_says():
+    text = ("linear 10 to 1, cosine 90 to 0.1", "--lr", "1e-3")
+    shown = json.loads(lehr_command("show", *text, "--total", 200, "--json").stdout)
+    schedule = lehr.parse(text[0])
+    assert (
+        lehr.from_dict({"sample": shown["sample"], "ramps": shown["ramps"]})
+        == schedule
+        == lehr.parse(shown["schedule"])
+    )
+    assert (shown["fingerprint"], shown["total"], shown["peak"]) == (schedule.fingerprint, 100, 1)
+    assert (shown["lr"], shown["updates"]) == (1e-3, 200)
+    points = {point["name"]: (point["step"], point["lr"], point["phase"]) for point in shown["points"]}
+    assert points["end of warmup"] == (9, 1e-3, "warmup") and points["last update"] == (199, 1e-4, "done")
+
+    done = lehr_command("check", *text, "--total", 200, "--json")
+    checked = json.loads(done.stdout)
+    assert done.returncode == 1 and checked["passed"] is False and checked["updates"] == 200
+    (finding,) = checked["findings"]
+    (expected,) = lehr.check(schedule, total=200, lr=1e-3)
+    assert finding == {key: getattr(expected, key) for key in ("code", "severity", "step", "message", "instead")}
+
+    done = lehr_command("convert", "torch.CosineAnnealingLR", "T_max=50", "--lr", "3e-4", "--json")
+    converted = json.loads(done.stdout)
+    assert converted["name"] == "torch.CosineAnnealingLR" and converted["arguments"] == {"T_max": 50}
+    assert lehr.parse(converted["schedule"]) == lehr.convert("torch.CosineAnnealingLR", lr=3e-4, T_max=50)
+
+
+def test_plot_answers_json(tmp_path):
+    done = lehr_command("plot", "linear 10 to 1", "hold 20", "--json", cwd=tmp_path)
+    answer = json.loads(done.stdout)
+    assert (tmp_path / answer["out"]).exists()
+    assert [it["schedule"] for it in answer["schedules"]] == ["linear 10 to 1", "hold 20"]
+
+
+def test_a_runs_folder_is_shown_checked_and_drawn(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("to be or not to be, that is the question\n" * 100)
+    done = lehr_command(
+        *("train", "--data", text, "--out", "run", "--dry-run", "--steps", 60, "--lr", "1e-3"),
+        *("--schedule", "linear 0.5 epochs to 1, cosine 20 to 0", "--set", "model.context_length=32"),
+        cwd=tmp_path,
+    )
+    # an epoch is 3690 tokens (90 % of 4100) = 115 windows, 16 an update
+    assert "schedule 0.001 * (linear 4 to 1, cosine 20 to 0)" in done.stdout
+    assert "warning  shorter-than-run: the schedule ends after 24 updates, the run after 60" in done.stdout
+    shown = json.loads(lehr_command("show", "run", "--json", cwd=tmp_path).stdout)
+    assert (shown["run"], shown["schedule"]) == ("run", "linear 4 to 1, cosine 20 to 0")
+    assert (shown["lr"], shown["updates"]) == (1e-3, 60)
+    assert "\nfirst update            0     0.00025  warmup\n" in lehr_command("show", "run", cwd=tmp_path).stdout
+    done = lehr_command("check", "run", cwd=tmp_path)
+    assert done.returncode == 1 and "shorter-than-run" in done.stdout and "beta2=0.95" in done.stdout
+    done = lehr_command("plot", "run", "--log", "--out", "run.png", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "run.png\n")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "config.json").write_text('{"model_type": "llama"}')
+    for command in ("show", "check", "plot"):
+        done = lehr_command(command, "foreign", cwd=tmp_path)
+        assert done.stderr == "lehr: foreign holds no run: its config.json is not one of lehr train\n"
+    for words in (["show", "run", "--lr", "1"], ["plot", "run", "--total", "5"], ["check", "run", "--beta2", "0.9"]):
+        done = lehr_command(*words, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "") and f"leave out {words[2]}\n" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -47,6 +128,13 @@ def test_plot_writes_a_picture(tmp_path):
         (["show"], "the following arguments are required: SPEC"),
         (["show", "lineer 10 to 1"], "unknown shape 'lineer'; did you mean 'linear'?"),
         (["show", "linear 2% to 1"], "--total 10k"),
+        (["show", "linear 10 to 1, cosin 90 to 0"], "did you mean 'cosine'? (column 17)"),
+        (["show", "runs/none"], "no such folder: runs/none"),
+        (["show", "."], ". holds no run: its config.json is missing or damaged"),
+        (["check", "linear 5 epochs to 1"], "'5 epochs' needs steps_per_epoch; write clock=Clock(steps_per_epoch=...)"),
+        (["check", "linear 10 to 1", "--beta2", "1"], "beta2 is a number from 0 to below 1"),
+        (["check", "linear 10 to 1", "--lr", "0"], "lr is the peak learning rate, a number above 0"),
+        (["convert", "torch.ConstantLR", "--json", "--output", "shell"], "--output: not allowed with argument --json"),
         (["show", "linear 10 to 1", "--totl", "5"], "unknown option '--totl'; did you mean '--total'?"),
         (["show", "linear 10 to 1", "--total", "ten"], "argument --total: 'ten' is not a number"),
         (["show", "linear 10 to 1", "--total", "2.5"], "'2.5' is not a whole number of updates"),

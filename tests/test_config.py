@@ -17,13 +17,13 @@ def test_the_defaults_are_a_configuration_and_survive_json():
 def test_every_key_of_the_plan_is_there():
     sections = to_dict(Config())
     assert set(sections["model"]) == {
-        *("vocab_size", "context_length", "d_model", "num_layers", "num_heads", "d_ff", "rope_theta")
+        *("vocab_size", "context_length", "d_model", "num_layers", "num_heads", "d_ff", "rope_theta", "dropout")
     }
     assert set(sections["data"]) == {"path", "tokenizer", "val_fraction"}
     assert set(sections["optimizer"]) == {"lr", "weight_decay", "betas", "eps", "max_grad_norm"}
     assert set(sections["train"]) == {
         *("steps", "batch_size", "micro_batch_size", "seed", "precision", "compile", "device"),
-        *("log_every", "eval_every", "eval_batches", "checkpoint_every", "keep"),
+        *("log_every", "eval_every", "eval_batches", "checkpoint_every", "keep", "on_nonfinite"),
     }
 
 
@@ -64,6 +64,8 @@ def test_an_assignment_sets_one_value(text, section, key, value):
         ("data.val_fraction=1", "data.val_fraction is between 0 and 1"),
         ("train.micro_batch_size=5", "train.micro_batch_size divides batch_size=16, not 5"),
         ("train.precision=fp16", "train.precision is float32 or bfloat16, not 'fp16'"),
+        ("train.on_nonfinite=ignore", "train.on_nonfinite is one of stop, skip, rollback, not 'ignore'"),
+        ("model.dropout=1", "model.dropout is in [0, 1), not 1.0"),
         ("train.device=tpu", "train.device is one of cpu, cuda, mps, not 'tpu'"),
     ],
 )

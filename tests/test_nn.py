@@ -576,3 +576,38 @@ def test_clipping_wants_exactly_one_maximum():
         gradient_clipping([], 1.0, max_norm=1.0)
     with pytest.raises(ValueError, match="0 or more, got -1"):
         gradient_clipping([], -1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# dropout
+
+
+def test_dropout_acts_while_training_alone_and_is_drawn_from_torchs_generator():
+    plain = TransformerLM(**SIZES)
+    model = TransformerLM(**SIZES, dropout=0.3)
+    model.load_state_dict(plain.state_dict())  # the same names: it has no parameters
+    ids, targets = batch(model)
+    assert torch.equal(model.eval()(ids), plain(ids))
+    model.train()
+    torch.manual_seed(3)
+    one = model.loss(ids, targets)
+    torch.manual_seed(3)
+    assert torch.equal(model.loss(ids, targets), one) and not torch.equal(model.loss(ids, targets), one)
+    assert one != plain.loss(ids, targets)
+
+
+def test_without_dropout_nothing_is_drawn():
+    model = TransformerLM(**SIZES)
+    ids, targets = batch(model)
+    before = torch.get_rng_state()
+    model.loss(ids, targets).backward()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_dropout_zeroes_its_share_and_keeps_the_mean():
+    dropped = nn._drop(torch.ones(200_000), 0.25, True)
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
+    assert dropped.mean().item() == pytest.approx(1, abs=0.01) and torch.equal(nn._drop(dropped, 0.25, False), dropped)
+    for share in (1.0, -0.1, math.nan):
+        with pytest.raises(ValueError, match="dropout is a share in"):
+            TransformerLM(**SIZES, dropout=share)

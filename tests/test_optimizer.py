@@ -452,3 +452,56 @@ def test_layer_decay_finds_the_stack_or_is_told_it():
         param_groups(model, 0.1, layer_decay=0.5)
     with pytest.raises(ValueError, match="layers names the stack for layer_decay"):
         param_groups(model, 0.1, layers="1.blocks")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# updates that must not be made
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize("maximum", [None, 1.0])
+def test_a_skipped_update_leaves_parameters_and_state_as_they_were_to_the_bit(bad, strided, maximum):
+    ours = make_parameters(strided=strided)
+    adamw = AdamW(ours, lr=1e-2, max_grad_norm=maximum)
+    for _ in range(3):
+        give_gradients(ours)
+        adamw.step(skip=torch.tensor(False))
+    before = copy.deepcopy((ours, adamw.state_dict()["state"]))
+    for parameter in ours:
+        parameter.grad = torch.full_like(parameter, bad)
+    adamw.step(skip=torch.tensor(True))
+    assert all(torch.equal(one, two) for one, two in zip(ours, before[0], strict=True))
+    for index, state in adamw.state_dict()["state"].items():
+        assert all(torch.equal(value, before[1][index][key]) for key, value in state.items())
+
+
+@pytest.mark.parametrize("update", [optimizer._update, optimizer._fused_update])
+def test_on_the_device_too_a_skip_leaves_everything_and_no_skip_changes_nothing(update):
+    # what an accelerator runs: the decision is a tensor there, and the counts are put right afterwards
+    def updated(skip, bad=1.0):
+        ours = make_parameters()
+        adamw = AdamW(ours, lr=1e-2)
+        for _ in range(2):
+            give_gradients(ours)
+            adamw.step()
+        give_gradients(ours, scale=bad)
+        before = copy.deepcopy((ours, adamw.state_dict()["state"]))
+        states = [adamw.state[p] for p in ours]
+        adamw._counted = [state["step"] for state in states]
+        torch._foreach_add_(adamw._counted, 1)
+        with torch.no_grad():
+            update(ours, [p.grad for p in ours], states, adamw.param_groups[0], None, skip)
+        return ours, adamw, before
+
+    ours, adamw, before = updated(torch.tensor(True), bad=math.nan)
+    adamw.uncount()
+    adamw.uncount()  # there is only one to take back
+    assert all(torch.equal(one, two) for one, two in zip(ours, before[0], strict=True))
+    for index, state in adamw.state_dict()["state"].items():
+        assert all(torch.equal(value, before[1][index][key]) for key, value in state.items())
+    torch.manual_seed(5)
+    plain, _, _ = updated(None)
+    torch.manual_seed(5)
+    judged, _, _ = updated(torch.tensor(False))
+    assert all(torch.equal(one, two) for one, two in zip(plain, judged, strict=True))

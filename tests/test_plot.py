@@ -26,6 +26,9 @@ def test_the_terminal_curve_fits_80_columns_and_shows_the_peak():
     text = plot.terminal({"wsd": 6e-4 * lehr.wsd(10_000, 1000, 2000)})
     lines = text.split("\n")
     assert max(map(len, lines)) <= 80
+    endless = plot.terminal({"cosine": lehr.parse("linear 1B to 1, cosine 999B to 0.1")}).split("\n")
+    assert [len(line) for line in endless[1:-1]] == [len(line) for line in lines[1:-1]]
+    assert endless[-1].split() == ["|", "0", "2e+11", "4e+11", "6e+11", "8e+11", "1e+12"]
     peak_line = lines[lines.index(next(line for line in lines if "0.0006" in line)) + 1]
     assert peak_line.count("⠉") > 20, "the stable phase stands in the top line"
 

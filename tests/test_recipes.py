@@ -317,7 +317,7 @@ def test_numpy_counts_are_counts():
         ),
         (lambda: lehr.inverse_sqrt(1000, 20, 0.5), "timescale is a whole number of updates, not 0.5"),
         (lambda: lehr.cosine(100.5), "total is a whole number of updates, not 100.5"),
-        (lambda: lehr.cosine(math.nan), "total is a whole number of updates, not nan"),
+        (lambda: lehr.cosine(math.nan), "total is a whole number of updates, at most 2**62, not nan"),
         (lambda: lehr.cosine(0), "total is a count of updates >= 1, not 0"),
         (lambda: lehr.wsd(0, 0, 0), "total is a count of updates >= 1, not 0"),
         (lambda: lehr.cosine(-5), "total is a count of updates >= 0, not -5"),

@@ -3,6 +3,7 @@
 import math
 import random
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -184,6 +185,76 @@ def test_the_run_may_be_given_as_total_or_in_the_clock_but_not_as_two():
         parse(text, 50)
 
 
+def test_at_is_in_any_unit_too():
+    clock = Clock(total_steps=1000, tokens_per_step=4000, samples_per_step=4, steps_per_epoch=100)
+    for at in ("80%", "800 steps", "3.2M tokens", "3200 samples", "8 epochs"):
+        assert parse(f"hold 1000, at {at} linear rest to 0", clock) == parse("hold 1000, at 800 linear 200 to 0")
+
+
+def test_a_rest_before_an_at_in_another_unit_ends_on_a_whole_step():
+    # the joint was rounded for what `at` began, but not for the rest before it: hold 23.3, at 33 linear 10 to 0
+    text = "linear 10 to 1, hold rest, at 33.3% linear 10 to 0"
+    assert str(parse(text, total=100)) == "linear 10 to 1, hold 23, linear 10 to 0"
+    halves = parse("linear 10 to 1, hold rest, linear 3 to 0.5, at 33.5% linear 10 to 0", total=100)
+    assert str(halves) == "linear 10 to 1, hold 21, linear 3 to 0.5, linear 10 to 0"
+
+
+MIXED = Clock(total_steps=10_007, tokens_per_step=4096, samples_per_step=32, steps_per_epoch=Fraction(1234, 7))
+# the exact length in steps of one of each unit
+ONE = {
+    "steps": Fraction(1),
+    "tokens": Fraction(1, 4096),
+    "samples": Fraction(1, 32),
+    "epochs": Fraction(1234, 7),
+    "%": Fraction(10_007, 100),
+}
+lengths = st.one_of(
+    st.tuples(st.integers(0, 3000), st.just("steps")),
+    st.tuples(st.integers(0, 10**7), st.just("tokens")),
+    st.tuples(st.integers(0, 10**5), st.just("samples")),
+    st.tuples(st.decimals(0, 9, places=3), st.sampled_from(["epochs", "%"])),
+)
+
+
+def half_up(steps):
+    return math.floor(steps + Fraction(1, 2))
+
+
+def written(number, unit):
+    return f"{number}{'' if unit == '%' else ' '}{unit}"
+
+
+@given(st.lists(lengths, min_size=1, max_size=8))
+@settings(max_examples=200)
+def test_a_text_of_mixed_units_has_its_joints_where_exact_arithmetic_has_them(durations):
+    text = ", ".join(f"linear {written(*d)} {'from 1 ' * (not i)}to 0.{i + 1}" for i, d in enumerate(durations))
+    edges = [Fraction(0)]
+    for number, unit in durations:
+        edges.append(edges[-1] + Fraction(number) * ONE[unit])
+    edges = [half_up(edge) for edge in edges]
+    spans = [(begin, end - begin) for begin, end in pairwise(edges)]
+    kept = [span for span in spans[:-1] if span[1]] + spans[-1:]
+    assert [(ramp.begin, ramp.duration) for ramp in parse(text, MIXED).ramps] == kept
+
+
+@given(st.lists(lengths, max_size=3), st.lists(lengths, max_size=3))
+@settings(max_examples=200)
+def test_rest_among_mixed_units_takes_exactly_what_they_leave(before, after):
+    def item(i, duration):
+        return f"linear {written(*duration)} to 0.{i + 1}"
+
+    exact = [sum((Fraction(n) * ONE[unit] for n, unit in part), Fraction(0)) for part in (before, after)]
+    text = ", ".join(["hold 0", *map(item, range(3), before), "hold rest", *map(item, range(3, 6), after)])
+    if sum(exact) > MIXED.total_steps:
+        with pytest.raises(ValueError, match="no steps are left for 'rest'"):
+            parse(text, MIXED)
+        return
+    schedule = parse(text, MIXED)
+    assert schedule.total == MIXED.total_steps
+    begin, end = half_up(exact[0]), half_up(MIXED.total_steps - exact[1])
+    assert {begin, end} <= {0, *schedule.joints} and all(type(joint) is int for joint in schedule.joints)
+
+
 @pytest.mark.parametrize("figure", ["total_steps", "tokens_per_step", "samples_per_step", "steps_per_epoch"])
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "10", True])
 def test_a_clock_takes_numbers_above_zero(figure, value):
@@ -247,7 +318,13 @@ REFUSED = [
         "in 'hold 1M tokens': '1M tokens' needs tokens_per_step; write clock=Clock(tokens_per_step=...)",
     ),
     ("hold 5 samples", "in 'hold 5 samples': '5 samples' needs samples_per_step"),
-    ("hold 5 epochs", "in 'hold 5 epochs': '5 epochs' needs steps_per_epoch"),
+    (
+        "hold 5 epochs",
+        "'5 epochs' needs steps_per_epoch; write clock=Clock(steps_per_epoch=...) (--steps-per-epoch N), "
+        "the updates of one pass over the data, whose length lehr does not know",
+    ),
+    ("linear 10epochs to 1", "in 'linear 10epochs to 1': the duration '10epochs' lacks a space; write '10 epochs'"),
+    ("linear 1.5Mtokens to 1", "the duration '1.5Mtokens' lacks a space; write '1.5M tokens'"),
     ("hold 5 token", "in 'hold 5 token': '5 token' needs tokens_per_step"),
     ("at", "in 'at': a duration is missing"),
     ("at 5", "in 'at 5': a shape is missing, such as 'linear 200 to 0'"),
@@ -270,6 +347,41 @@ def test_a_text_that_is_no_schedule_is_refused_in_one_line_that_names_the_word(t
     with pytest.raises(ValueError) as refusal:  # noqa: PT011 - the text is compared below
         parse(text)
     assert message in str(refusal.value) and len(str(refusal.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("lineer 10 to 1", "column 1"),
+        ("linear 2000 to 1, cosin 98000 to 0.1", "column 19"),
+        ("linear 2000 to 1, cosine 98000 too 0.1", "column 32"),
+        ("linear 2000 to 1, cosine ninety to 0.1", "column 26"),
+        ("linear 2000 to 1, cosine 98000 to a tenth", "column 35"),
+        ("linear 2000 to 1,    cosine 98000 to 10%", "column 38"),
+        ("linear 2000 to 1, cosine 98000 to -1", "column 35"),
+        ("linear 2000 to 1, cosine -1 to 0", "column 26"),
+        ("linear 2000 to 1, cosine", "column 19"),
+        ("linear 2000 to 1, cosine 98000", "column 26"),
+        ("linear 2000 to 1, cosine 98000 to", "column 32"),
+        ("linear 2000 to 1, at rest hold 5", "column 22"),
+        ("linear 2000 to 1, at 800", "column 22"),
+        ("linear 2000 to 1, at 0 hold 5", "column 22"),
+        ("linear 2000 to 1, cosine 5 epochs to 0", "column 26"),
+        ("linear 2000 to 1, hold 5, hold rest", "column 32"),
+        ("linear 2000 to 1, hold 5%, hold 5", "column 24"),
+        ("linear 2000 to 1, at 5% hold 5", "column 22"),
+        ("linear 2000 to 1, exponential 10 to 0", "column 19"),
+        ("linear 2000 to 1, poly 10 to 0", "column 19"),
+        ("linear 2000 to 1, sampled at noon", "column 19"),
+        ("linear 1,000 to 1", "column 9"),
+        ("linear 2000 to 1,\n  cosine 98000 too 0.1", "line 2, column 16"),
+        ("linear 2000 to 1,\n  cosine 98_000,000 to 0.1", "line 2, column 16"),
+    ],
+)
+def test_an_error_says_where_the_word_at_fault_stands(text, place):
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011 - the text is compared below
+        parse(text)
+    assert f"({place})" in str(refusal.value) and str(refusal.value).count("column") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The commands that hold a schedule against something: diff, extend."""
+"""The commands that hold a schedule against something: diff, extend, identify."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lehr.cli.options import Commands, Parser, add_clock, clock, count, number
+from lehr.words import nearest
 
 if TYPE_CHECKING:
     from lehr.schedule import Schedule
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> dict[str, Parser]:
     """Add the commands; return their parsers by name."""
-    return {"diff": _add_diff(commands), "extend": _add_extend(commands)}
+    return {"diff": _add_diff(commands), "extend": _add_extend(commands), "identify": _add_identify(commands)}
 
 
 def _add_diff(commands: Commands) -> Parser:
@@ -181,3 +182,109 @@ def _extend(options: argparse.Namespace) -> None:
         print(f"{name:12}{fact['before']:>18.4g}{fact['after']:>18.4g}{jump:>10}{fact['update_sum']:>18,.4g}")
     if options.out is not None:
         print(options.out)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _add_identify(commands: Commands) -> Parser:
+    command = commands.add_parser(
+        "identify",
+        help="the schedule behind a logged learning rate",
+        allow_abbrev=False,
+        epilog="Exits with 1 if no schedule fits.",
+    )
+    command.add_argument("file", metavar="FILE", type=Path, help="a JSONL or CSV log, or a run's folder")
+    command.add_argument("--column", default="lr", metavar="NAME", help="of the learning rates (default lr)")
+    command.add_argument("--step-column", default="step", metavar="NAME", help="of the steps (default step)")
+    command.add_argument("--json", action="store_true", help="print the findings as JSON")
+    command.set_defaults(run=_identify)
+    return command
+
+
+def _identify(options: argparse.Namespace) -> int:
+    from lehr.fit import identify
+
+    steps, lrs = _read_log(options.file, options.step_column, options.column)
+    found = identify(steps, lrs)
+    if options.json:
+        facts = {name: value for name in found.__slots__ if (value := getattr(found, name)) is not None}
+        facts["schedule"] = None if found.schedule is None else str(found.schedule)
+        print(json.dumps({"fits": bool(found), **facts}, indent=2))
+        return 0 if found else 1
+    if not found:
+        print(_filled(f"no schedule fits {options.file}: the best one is left at step {found.departs_at:,}", 3))
+        print()
+    print(_filled(found.text, 3))
+    print()
+    rows = [
+        ("peak", f"{found.peak:.12g}"),
+        ("family", found.family),
+        ("warmup", f"{found.warmup:,} updates" if found.warmup else "none"),
+        ("total", f"{found.total:,} updates"),
+        ("floor", f"{found.floor:.6g} of the peak"),
+        ("convention", found.convention),
+        ("log", f"{len(set(steps)):,} points, steps {min(steps):,} to {max(steps):,}"),
+    ]
+    if found:
+        share = found.error / found.peak
+        rows.append(("error", f"at most {share:.1e} of the peak (step {found.error_at:,})" if share else "none"))
+    if found.departures:
+        rows.append(("departures", "a curve is left before its end at step " + ", ".join(map(str, found.departures))))
+    for name, text in rows:
+        print(_filled(f"{name:12}{text}", 12))
+    return 0 if found else 1
+
+
+def _read_log(path: Path, step: str, column: str) -> tuple[list[int], list[float]]:
+    """Two columns of a JSONL or CSV file; rows that lack one of them are skipped."""
+    import csv
+
+    if path.is_dir():
+        path = path / "metrics.jsonl"
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is no text; give a JSONL or CSV file") from None
+    rows: list[tuple[int, dict[str, Any]]] = []
+    lines = text.splitlines()
+    if text.lstrip()[:1] == "{":
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line) if line.strip() else {}
+            except ValueError:
+                if number == len(lines):
+                    break  # half written
+                raise ValueError(f"{path}, line {number}: this is not JSON") from None
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}, line {number}: an object with columns is expected, not {line[:40]!r}")
+            rows.append((number, row))
+    else:
+        reader = csv.DictReader(
+            lines, delimiter="\t" if "\t" in text.partition("\n")[0] else ",", skipinitialspace=True
+        )
+        rows = [(reader.line_num, row) for row in reader]
+    names = list(dict.fromkeys(name for _, row in rows for name in row if isinstance(name, str)))
+    for name, option in ((column, "--column"), (step, "--step-column")):
+        if name not in names:
+            known = nearest(name, names) or f"; it has {', '.join(names[:20]) or 'none'}"
+            raise ValueError(f"{path} has no column {name!r}{known}; write {option} NAME")
+    steps, lrs = [], []
+    for number, row in rows:
+        at, value = row.get(step), row.get(column)
+        if at in (None, "") or value in (None, ""):
+            continue
+        try:
+            steps.append(int(at) if isinstance(at, int) or str(at).strip().isdigit() else _whole(float(at)))
+            lrs.append(float(value))
+        except (TypeError, ValueError):
+            raise ValueError(f"{path}, line {number}: {step}={at!r}, {column}={value!r} are not two numbers") from None
+    return steps, lrs
+
+
+def _whole(value: float) -> int:
+    if value != int(value):
+        raise ValueError
+    return int(value)

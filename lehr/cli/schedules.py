@@ -1,65 +1,139 @@
-"""The commands about schedules: show, plot, convert."""
+"""The commands about one schedule: show, plot, check, convert. With `--json` each prints one object:
+
+* `show`: `schedule` (its text, in steps), `fingerprint`, `sample`, `total`, `peak`, `lr` (what the multipliers are
+  multiplied by), `updates` (of the run), `points` (`name`, `step`, `lr`, `phase`) and `ramps`;
+* `plot`: `out` (the picture) and `schedules`, for each its `schedule`, `fingerprint`, `sample`, `total` and `peak`;
+* `check`: the same five, `updates`, `passed`, and `findings` (`code`, `severity`, `step`, `message`, `instead`);
+* `convert`: the same five, `name`, `arguments` and `ramps`.
+
+Where a run's folder was given, `run` names it.
+"""
 
 import argparse
+import textwrap
+from collections import Counter
+from dataclasses import asdict
+from math import ceil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lehr.cli.options import Commands, Parser, add_clock, clock, count, number
+from lehr.cli.options import Commands, Parser, add_clock, count, number
+
+if TYPE_CHECKING:
+    from lehr.lint import Finding
 
 
 def add(commands: Commands) -> dict[str, Parser]:
     """Add the commands; return their parsers by name."""
-    return {"show": _add_show(commands), "plot": _add_plot(commands), "convert": _add_convert(commands)}
+    by_name = {"show": _add_show(commands), "plot": _add_plot(commands)}
+    by_name |= {"check": _add_check(commands), "convert": _add_convert(commands)}
+    return by_name
+
+
+def _add_options(command: Parser) -> None:
+    command.add_argument("--lr", type=number, help="the peak learning rate")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    add_clock(command)
 
 
 def _add_show(commands: Commands) -> Parser:
     command = commands.add_parser("show", help="a schedule's curve and key points in the terminal", allow_abbrev=False)
-    command.add_argument("spec", metavar="SPEC", help='such as "linear 2%% to 1, cosine rest to 0.1"')
-    command.add_argument("--lr", type=number, default=1.0, help="the peak learning rate (default 1)")
-    add_clock(command)
+    command.add_argument("what", metavar="SPEC|RUN", help='such as "linear 2%% to 1, cosine rest to 0.1", or a run')
+    _add_options(command)
     command.set_defaults(run=_show)
     return command
 
 
 def _show(options: argparse.Namespace) -> None:
     from lehr import plot
-    from lehr.spec import parse
+    from lehr.cli.subject import print_json, subject
+    from lehr.schedule import to_dict
 
-    schedule = parse(options.spec, clock(options))
+    it = subject(options.what, options)
+    schedule, lr = it.schedule, 1.0 if it.lr is None else it.lr
+    points = plot.key_points(schedule, it.total)
+    if options.json:
+        rows = [{"name": p.name, "step": p.step, "lr": lr * p.value, "phase": p.phase} for p in points]
+        updates = points[-1].step + 1
+        print_json(it.facts() | {"lr": lr, "updates": updates, "points": rows, "ramps": to_dict(schedule)["ramps"]})
+        return
     print(f"{schedule}  [{schedule.fingerprint}]")
     print()
-    print(plot.terminal({options.spec: options.lr * schedule}, options.total))
+    print(plot.terminal({it.label: lr * schedule}, it.total))
     print()
-    print(f"{'':15}{'step':>10}{'lr':>12}  phase")
-    for point in plot.key_points(schedule, options.total):
-        print(f"{point.name:15}{point.step:>10,}{options.lr * point.value:>12.4g}  {point.phase}")
+    width = max(10, len(f"{points[-1].step:,}") + 2)
+    print(f"{'':15}{'step':>{width}}{'lr':>12}  phase")
+    for point in points:
+        print(f"{point.name:15}{point.step:>{width},}{lr * point.value:>12.4g}  {point.phase}")
 
 
 def _add_plot(commands: Commands) -> Parser:
     command = commands.add_parser("plot", help="schedules over each other, or a run, as a picture", allow_abbrev=False)
     command.add_argument("what", metavar="SPEC|RUN", nargs="+", help="schedule texts, or the folder of one run")
-    command.add_argument("--lr", type=number, default=1.0, help="the peak learning rate (default 1)")
     command.add_argument("--log", action="store_true", help="a logarithmic LR axis")
     command.add_argument("--out", type=Path, default=Path("schedules.png"), help="the file (default schedules.png)")
-    add_clock(command)
+    _add_options(command)
     command.set_defaults(run=_plot)
     return command
 
 
 def _plot(options: argparse.Namespace) -> None:
     from lehr import plot
-    from lehr.spec import parse
+    from lehr.cli.subject import is_run, print_json, subject
 
-    folders = [word for word in options.what if Path(word).is_dir()]
+    folders = [word for word in options.what if is_run(word)]
+    if folders and len(options.what) > 1:
+        raise ValueError(f"{folders[0]} is a run's folder, which is drawn alone; give one run, or schedule texts")
+    subjects = [subject(word, options) for word in options.what]
     if folders:
-        if len(options.what) > 1:
-            raise ValueError(f"{folders[0]} is a run's folder, which is drawn alone; give one run, or schedule texts")
         from lehr.train.finish import draw
 
-        draw(Path(folders[0]), options.out)
+        draw(Path(folders[0]), options.out, options.log)
     else:
-        schedules = {text: options.lr * parse(text, clock(options)) for text in options.what}
+        lr = 1.0 if options.lr is None else options.lr
+        schedules = {it.label: lr * it.schedule for it in subjects}
         plot.save_schedules(schedules, options.out, options.total, options.log)
-    print(options.out)
+    if options.json:
+        print_json({"out": str(options.out), "schedules": [it.facts() for it in subjects]})
+    else:
+        print(options.out)
+
+
+def _add_check(commands: Commands) -> Parser:
+    command = commands.add_parser("check", help="what is probably not meant in a schedule", allow_abbrev=False)
+    command.add_argument("what", metavar="SPEC|RUN", help="a schedule's text, or a run's folder")
+    command.add_argument("--beta2", type=number, help="Adam's, for the length of the warmup")
+    _add_options(command)
+    command.set_defaults(run=_check)
+    return command
+
+
+def _check(options: argparse.Namespace) -> int:
+    from lehr.cli.subject import print_json, subject
+    from lehr.lint import check
+
+    it = subject(options.what, options)
+    findings = check(it.schedule, it.total, it.beta2, it.lr)
+    updates = it.total or max(1, ceil(it.schedule.total))
+    passed = all(finding.severity == "info" for finding in findings)
+    if options.json:
+        rows = [asdict(finding) for finding in findings]
+        print_json(it.facts() | {"updates": updates, "passed": passed, "findings": rows})
+    else:
+        print(f"{it.schedule}  [{it.schedule.fingerprint}]")
+        print(f"over {updates:,} updates: {_summary(findings)}")
+        for finding in findings:
+            print(f"\n{finding.severity:9}{finding.code}, step {finding.step:,}")
+            for text in (finding.message, f"-> {finding.instead}"):
+                print(textwrap.fill(text, 79, initial_indent=" " * 9, subsequent_indent=" " * 9))
+    return 0 if passed else 1
+
+
+def _summary(findings: "list[Finding]") -> str:
+    """How many findings of each severity, in words."""
+    counts = Counter(finding.severity for finding in findings)
+    words = [f"{n} {severity}{'s' * (n > 1)}" for severity, n in counts.items()]
+    return ", ".join(words) or "nothing found"
 
 
 def _add_convert(commands: Commands) -> Parser:
@@ -68,7 +142,9 @@ def _add_convert(commands: Commands) -> Parser:
     command.add_argument("arguments", metavar="KEY=VALUE", nargs="*", help="its arguments, under that system's names")
     command.add_argument("--lr", type=number, help="the optimizer's base LR, where that system reads it from there")
     command.add_argument("--total", type=count, metavar="N", help="the run's length, where the curve never ends")
-    command.add_argument("--output", choices=("text", "shell", "python"), default="text", help="what to print")
+    kind = command.add_mutually_exclusive_group()
+    kind.add_argument("--output", choices=("text", "shell", "python"), default="text", help="what to print")
+    kind.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=_convert)
     return command
 
@@ -77,7 +153,9 @@ def _convert(options: argparse.Namespace) -> None:
     import ast
     import shlex
 
+    from lehr.cli.subject import Subject, print_json
     from lehr.conventions import convert
+    from lehr.schedule import to_dict
 
     arguments = {}
     for word in options.arguments:
@@ -88,5 +166,10 @@ def _convert(options: argparse.Namespace) -> None:
             arguments[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             arguments[key] = value  # a word, such as linear
-    text = str(convert(options.name, lr=options.lr, total=options.total, **arguments))
+    schedule = convert(options.name, lr=options.lr, total=options.total, **arguments)
+    text = str(schedule)
+    if options.json:
+        facts = Subject(options.name, schedule, options.total, options.lr).facts()
+        print_json(facts | {"name": options.name, "arguments": arguments, "ramps": to_dict(schedule)["ramps"]})
+        return
     print({"text": text, "shell": f"lehr show {shlex.quote(text)}", "python": f"lehr.parse({text!r})"}[options.output])

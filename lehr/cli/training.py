@@ -30,22 +30,47 @@ def _add_train(commands: Commands) -> Parser:
     command.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in --out")
     command.add_argument("--resume-or-start", action="store_true", help="the same, or start if there is none")
     command.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="any other setting")
+    command.add_argument(
+        "--on-mismatch",
+        choices=("error", "saved", "new", "extend"),
+        help="on --resume under another schedule, peak or number of steps: the saved schedule goes on, or the new "
+        "one, or the saved one goes over into the new (default error: show both)",
+    )
+    command.add_argument(
+        "--on-nonfinite",
+        choices=("stop", "skip", "rollback"),
+        help="after a loss or gradient that is not finite, which never reaches the weights: end the run (default), "
+        "pass over the batch, or go back to the newest checkpoint and leave the batch out",
+    )
+    command.add_argument(
+        "--cooldown-from",
+        metavar="RUN[@STEP]",
+        help="a new run: the decay of another from a checkpoint of its stable phase",
+    )
+    command.add_argument(
+        "--over", metavar="DURATION", help='its length: updates, 10%% of those so far, or such as "linear 10%% to 0.1"'
+    )
     command.add_argument("--dry-run", action="store_true", help="print what the run would be, and write config.json")
     command.set_defaults(run=_train)
     return command
 
 
 def _train(options: argparse.Namespace) -> None:
+    from lehr.train.config import holds_run
+
     resume = options.resume or options.resume_or_start
     if resume and options.out is None:
         raise ValueError("--resume needs the run's folder; write --out DIR")
     folder: Path | None = options.out
-    holds = folder is not None and _holds_run(folder)
+    holds = folder is not None and holds_run(folder)
     if holds and not resume:
         raise ValueError(f"{folder} holds a run; write --resume to go on with it, or another --out")
     if options.resume and not holds:
         raise ValueError(f"{folder} holds no run to resume; write --resume-or-start to start one there")
-    config = _config(options, folder if resume and holds else None)
+    if options.on_mismatch and not resume:
+        raise ValueError("--on-mismatch says which plan goes on when a run is resumed; write --resume as well")
+    parent = _parent(options, folder if holds else None)
+    config = _config(options, folder if holds else parent)
 
     # torch is loaded only now, when the request makes sense; a Ctrl-C in the middle of its imports would leave them
     # half done, so it waits
@@ -53,17 +78,41 @@ def _train(options: argparse.Namespace) -> None:
     if posix:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     from lehr.train.loop import train
+    from lehr.train.resume import read_branch
 
     if posix:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    train(config, folder, resume=resume and holds, or_start=options.resume_or_start, dry_run=options.dry_run)
+    branch = read_branch(options.cooldown_from, options.over) if parent is not None and not holds else None
+    train(config, folder, holds, options.resume_or_start, options.dry_run, options.on_mismatch or "error", branch)
 
 
-def _holds_run(folder: Path) -> bool:
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; --out is the run's folder")
-    log = folder / "metrics.jsonl"
-    return (folder / "checkpoints").exists() or (log.exists() and log.stat().st_size > 0)
+def _parent(options: argparse.Namespace, resumed: Path | None) -> Path | None:
+    """The run that is cooled down, if one is."""
+    if options.cooldown_from is None:
+        if options.over is not None:
+            raise ValueError("--over is how long a cooldown lasts; write --cooldown-from RUN@STEP as well")
+        return None
+    if options.over is None:
+        raise ValueError("--cooldown-from needs the cooldown's length; write --over 10%, say")
+    given = {"--schedule": options.schedule, "--lr": options.lr, "--steps": options.steps, "RUN.toml": options.config}
+    given["--preset"] = options.preset
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"--cooldown-from takes its plan from the other run; leave out {name} {value}")
+    for text in options.set:
+        name = text.partition("=")[0].strip()
+        if name in ("schedule.lr", "train.steps", "optimizer.lr"):
+            raise ValueError(f"--cooldown-from takes its plan from the other run; leave out --set {name}")
+    from lehr.train.config import read
+
+    whole, (run, at, _) = options.cooldown_from, options.cooldown_from.rpartition("@")
+    parent = Path(run if at and not Path(whole).is_dir() else whole)
+    read(parent)
+    if resumed is not None:
+        saved = read(resumed).get("parent")
+        if saved is None or Path(saved["run"]) != parent.resolve():
+            raise ValueError(f"{resumed} holds a run that is no cooldown of {parent}; write another --out")
+    return parent
 
 
 def _config(options: argparse.Namespace, resumed: Path | None) -> "Config":
@@ -77,6 +126,9 @@ def _config(options: argparse.Namespace, resumed: Path | None) -> "Config":
         config = configs.from_toml(options.config, config)
     if options.data is not None:
         config = configs.from_dict({"data": {"path": options.data}}, config)
-    named = {"schedule.lr": options.schedule, "optimizer.lr": options.lr, "train.steps": options.steps}
+    named = {
+        "schedule.lr": options.schedule, "optimizer.lr": options.lr, "train.steps": options.steps,
+        "train.on_nonfinite": options.on_nonfinite,
+    }  # fmt: skip
     given = [f"{name}={value}" for name, value in named.items() if value is not None]
     return configs.assign(config, *given, *options.set)

@@ -10,8 +10,8 @@ class RunFailed(Exception):
     """The run cannot go on; the message is one line for the person at the terminal."""
 
 
-class Stopped(Exception):
-    """SIGINT or SIGTERM (`signum`) ended the run; a checkpoint was written."""
+class Stopped(BaseException):
+    """SIGINT or SIGTERM (`signum`) ended the run. Like KeyboardInterrupt, no `except Exception` swallows it."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)

@@ -15,6 +15,7 @@ from lehr.words import nearest, read_number
 
 PRECISIONS = ("float32", "bfloat16")
 DEVICES = ("cpu", "cuda", "mps")
+ON_NONFINITE = ("stop", "skip", "rollback")
 PRESETS = Path(__file__).parent / "presets"
 
 
@@ -29,6 +30,7 @@ class Model:
     num_heads: int = 6
     d_ff: int = 512
     rope_theta: float = 10000.0
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Train:
     eval_batches: int = 16
     checkpoint_every: int = 200
     keep: int = 3
+    on_nonfinite: str = "stop"  # what follows an update whose loss or gradients are not finite, see train.nonfinite
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,9 @@ class Config:
         batch, micro = self.train.batch_size, self.train.micro_batch_size
         self._require("train.micro_batch_size", not micro or batch % micro == 0, f"divides batch_size={batch}")
         self._require("train.precision", self.train.precision in ("", *PRECISIONS), "is float32 or bfloat16")
+        modes = self.train.on_nonfinite in ON_NONFINITE
+        self._require("train.on_nonfinite", modes, f"is one of {', '.join(ON_NONFINITE)}")
+        self._require("model.dropout", 0 <= self.model.dropout < 1, "is in [0, 1)")
         device = self.train.device.partition(":")[0]
         self._require("train.device", device in ("", *DEVICES), f"is one of {', '.join(DEVICES)}")
 
@@ -218,6 +224,14 @@ def read(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         raise ValueError(f"{folder} holds no run: its config.json is missing or damaged") from None
     return facts
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a run has begun in the folder. Raises ValueError if it is no folder."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; --out is the run's folder")
+    log = folder / "metrics.jsonl"
+    return (folder / "checkpoints").exists() or (log.exists() and log.stat().st_size > 0)
 
 
 def config_of(facts: Mapping[str, Any]) -> Config:

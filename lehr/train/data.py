@@ -155,10 +155,14 @@ class Windows:
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and next-token targets of update `step`, int64 [batch, context] each."""
-        starts = self.starts(range(step * self.batch_size, (step + 1) * self.batch_size))
+        starts = self.of_batch(step)
         windows = np.stack([self.tokens[start : start + self.context_length + 1] for start in starts])
         ids = torch.from_numpy(windows.astype(np.int64))
         return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
+
+    def of_batch(self, step: int) -> list[int]:
+        """The first token of each window of update `step`'s batch."""
+        return self.starts(range(step * self.batch_size, (step + 1) * self.batch_size))
 
     def starts(self, indices: Sequence[int]) -> list[int]:
         """The first token of the windows with these global indices (update * batch_size + row)."""

@@ -1,13 +1,15 @@
 """Before and after the loop: what the run will be, and what it has become (curves.png, sample.txt, a table)."""
 
-import os
 from pathlib import Path
 
 from rich.table import Table
 
 from lehr import plot
+from lehr.lint import check
 from lehr.spec import parse
+from lehr.train import retention
 from lehr.train.config import read
+from lehr.train.durable import replace_text
 from lehr.train.estimate import memory
 from lehr.train.metrics import Row, is_evaluation, read_rows
 from lehr.train.report import Report, count, duration, key_point_table, size
@@ -39,27 +41,52 @@ def announce(report: Report, parts: Parts, folder: Path) -> None:
         f"{size(step.activations)} for the activations of {config.train.micro_batch_size} sequences"
     )
     report.say(f"machine  {config.train.device}, {config.train.precision}")
+    at_once = retention.most_at_once(config.train.keep, steps, config.train.checkpoint_every)
+    if at_once:
+        need, free = at_once * parts.checkpoint_bytes, retention.free_bytes(folder)
+        report.say(
+            f"disk     up to {at_once} checkpoints of {size(parts.checkpoint_bytes)} = {size(need)}; {size(free)} free"
+        )
+        if config.train.keep < retention.FEWEST:
+            report.say(f"note     train.keep={config.train.keep} keeps two: one alone could turn out damaged")
+        if need > free:
+            report.warn(
+                f"{folder} has room for {free // parts.checkpoint_bytes} of the {at_once} checkpoints that the run may "
+                "keep; free some, or write --set train.keep=2"
+            )
     report.say(f"schedule {config.optimizer.lr:g} * ({config.schedule.lr})")
-    if parts.schedule.total != steps:
-        report.say(f"note     the schedule ends after {parts.schedule.total:,} updates, the run after {steps:,}")
+    for found in check(parts.schedule, steps, lr=config.optimizer.lr):
+        if found.severity != "info":
+            report.say(f"{found.severity:8} {found.code}: {found.message}; {found.instead}")
     report.show(key_point_table(parts.schedule, config.optimizer.lr, steps))
 
 
-def finish(report: Report, parts: Parts, folder: Path, rows: list[Row]) -> None:
-    """Draw the curves, write a sample, and print what was reached."""
+def draw_curves(report: Report, parts: Parts, folder: Path, rows: list[Row]) -> None:
+    """Draw curves.png."""
     draw(folder, folder / "curves.png")
+    report.say(f"curves   {folder / 'curves.png'}")
+
+
+def show_sample(report: Report, parts: Parts, folder: Path, rows: list[Row]) -> None:
+    """Write sample.txt, and show how it begins."""
     text = write_sample(parts, folder)
     report.say("sample:\n" + "\n".join(f"  | {line}" for line in text.splitlines()[:12]))
-    report.show(reached(parts, rows))
-    report.say(f"curves   {folder / 'curves.png'}")
     report.say(f"sample   {folder / 'sample.txt'}")
 
 
-def draw(folder: Path, out: Path) -> None:
-    """Draw the curves of a run's folder, finished or not. Raises ValueError if it holds no run."""
+def show_reached(report: Report, parts: Parts, folder: Path, rows: list[Row]) -> None:
+    """Show what was reached."""
+    report.show(reached(parts, rows))
+
+
+def draw(folder: Path, out: Path, log: bool = False) -> None:
+    """Draw the curves of a run's folder, finished or not; `log`: the LR on a logarithmic axis.
+
+    Raises ValueError if it holds no run.
+    """
     facts = read(folder)
     title = f"{folder.name}: peak {facts['optimizer']['lr']:g}, {facts['schedule']['lr']}"
-    plot.save_run(read_rows(folder / "metrics.jsonl"), parse(facts["schedule"]["lr"]), out, title)
+    plot.save_run(read_rows(folder / "metrics.jsonl"), parse(facts["schedule"]["lr"]), out, title, log)
 
 
 def write_sample(parts: Parts, folder: Path) -> str:
@@ -67,15 +94,13 @@ def write_sample(parts: Parts, folder: Path) -> str:
     tokenizer, context = parts.corpus.tokenizer, parts.config.model.context_length
     prompt = [int(i) for i in parts.corpus.val[: max(context // 2, 1)]]
     said = sample(parts.model, prompt, SAMPLE_TOKENS, seed=parts.config.train.seed, vocab_size=tokenizer.vocab_size)
-    beside = folder / f".sample.txt.{os.getpid()}.tmp"
-    beside.write_text(tokenizer.decode(prompt + said), encoding="utf-8")
-    os.replace(beside, folder / "sample.txt")
+    replace_text(folder / "sample.txt", tokenizer.decode(prompt + said))
     return tokenizer.decode(said)
 
 
 def reached(parts: Parts, rows: list[Row]) -> Table:
     """The first and last losses, and what they took."""
-    updates = [row for row in rows if not is_evaluation(row)]
+    updates = [row for row in rows if not is_evaluation(row) and not row.get("skipped")]
     evaluations = [row for row in rows if is_evaluation(row)]
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column("")

@@ -1,14 +1,17 @@
 """The training loop, from top to bottom.
 
 The step is the only clock: the LR is `peak * schedule(step)`, the batch a function of (seed, step), and log rows and
-checkpoints are named by step. Nothing else has to be advanced, saved or restored in the right order.
+checkpoints are named by step. Nothing else has to be advanced, saved or restored in the right order. (One number more
+where a run was rolled back: `shift`, the batches it has left out since.)
 """
 
 import math
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,66 +19,156 @@ import torch
 
 from lehr.nn import gradient_clipping
 from lehr.plot import warmup_end
-from lehr.train import RunFailed, Stopped, checkpoint, finish, setup, tracking
+from lehr.train import RunFailed, Stopped, finish, folders, lock, nonfinite, retention, setup, snapshot, tracking
 from lehr.train import config as configs
+from lehr.train import resume as resuming
 from lehr.train.config import Config
 from lehr.train.data import held_out
 from lehr.train.metrics import Log
 from lehr.train.report import Report
+from lehr.train.resume import Branch
 from lehr.train.setup import Parts
+from lehr.train.signals import Asked, listening
+from lehr.train.writer import Writer
 
 
 def train(
-    config: Config, folder: Path | None, resume: bool = False, or_start: bool = False, dry_run: bool = False
+    config: Config,
+    folder: Path | None,
+    resume: bool = False,
+    or_start: bool = False,
+    dry_run: bool = False,
+    on_mismatch: str = "error",
+    branch: Branch | None = None,
 ) -> None:
     """Train as `config` says, into `folder` (None: a new one, runs/<time>).
 
-    `resume` goes on from the folder's newest whole checkpoint; `or_start` starts over where a run was ended before its
-    first one; `dry_run` writes config.json and says what the run would be.
+    `resume` goes on from the folder's newest whole checkpoint, under the plan that `on_mismatch` names where it is not
+    the saved one; `or_start` starts over where a run was ended before its first checkpoint; `branch` cools another run
+    down from one of its checkpoints; `dry_run` writes config.json and says what the run would be.
 
     Raises ValueError or OSError for a request that makes no sense, before anything is trained; RunFailed when the run
     cannot go on; Stopped after SIGINT or SIGTERM.
     """
     parts = setup.build(config)
+    history: dict[str, Any] = {}
+    opened = None
+    if branch is not None:
+        opened = resuming.open_branch(branch)
+        parts, history = resuming.cool_down(parts, branch, opened[1]["step"])
     if folder is None:
         folder = setup.new_folder()
-    elif resume:
-        if not or_start and not checkpoint.all_folders(folder / "checkpoints"):
-            raise ValueError(
-                f"{folder} was ended before its first checkpoint; write --resume-or-start to start it over"
-            )
-        setup.check_same(folder, parts)
-    folder.mkdir(parents=True, exist_ok=True)
-    setup.write_config(folder, parts)
-    with closing(Report(folder / "log.txt", parts.config.train.steps)) as report:
+    with ExitStack() as stack:
+        _enter(folder, stack)
+        if resume:
+            if not or_start and not any((folder / "checkpoints").glob("step-*")):
+                raise ValueError(
+                    f"{folder} was ended before its first checkpoint; write --resume-or-start to start it over"
+                )
+            setup.check_same(folder, parts)
+        elif configs.holds_run(folder):  # it has begun since the command line was read
+            raise ValueError(f"{folder} holds a run; write --resume to go on with it, or another --out")
+        report = stack.enter_context(closing(Report(folder / "log.txt", config.train.steps)))
+        asked = stack.enter_context(listening())
+        for name in retention.sweep(folder):
+            report.say(f"a save was cut short ({name}): its half-written files are removed")
+        if resume and (opened := resuming.find(folder, report)) is None:
+            report.say(f"no checkpoint in {folder} yet: starting from step 0")
+        if resume:
+            parts, history = resuming.choose_plan(folder, parts, opened[1]["step"] if opened else 0, on_mismatch)
+        report.steps = parts.config.train.steps
         finish.announce(report, parts, folder)
+        if dry_run and resume:
+            report.say("dry run: config.json is left as it is, nothing is trained")
+            return
+        setup.write_config(folder, parts, history)
         if dry_run:
             report.say("dry run: config.json is written, nothing is trained")
             return
-        start = restore(folder, parts, report) if resume else 0
-        with closing(Log(folder / "metrics.jsonl", start)) as log, tracking.follow(log, parts, folder, report):
-            loop(parts, folder, start, log, report)
-        report.say("training complete")
-        finish.finish(report, parts, folder, log.rows)
+        start, shift = 0, 0
+        if opened is not None:
+            start, shift = resuming.load(parts, opened[1])
+            what = "cooling down from" if branch else "resumed from"
+            report.say(resuming.restored(parts, opened[0], start, shift, what))
+            opened = None  # it holds a second copy of everything
+        log = stack.enter_context(closing(Log(folder / "metrics.jsonl", start)))
+        stack.enter_context(tracking.follow(log, parts, folder, report))
+        if branch is not None:  # its own from the beginning: it can be resumed without its parent
+            (folder / "checkpoints").mkdir(exist_ok=True)
+            folders.write(folder / "checkpoints", take(parts, start, shift, log))
+        rolled_back: Counter[int] = Counter()
+        while True:
+            try:
+                loop(parts, folder, start, log, report, shift, asked)
+                break
+            except nonfinite.RollBack as back:
+                start, shift = roll_back(folder, parts, log, report, back, rolled_back)
+        try:
+            log.sync()
+            report.say("training complete")
+            for part in (finish.draw_curves, finish.show_sample, finish.show_reached):
+                if asked.stop:
+                    raise Stopped(asked.stop)
+                part(report, parts, folder, log.rows)
+        except BrokenPipeError:
+            raise  # the reader of our output has seen enough; that is no fault of the folder's
+        except OSError as error:
+            raise RunFailed(
+                f"all updates are done, but {folder} could not be finished: {error}; write --resume"
+            ) from error
 
 
-def loop(parts: Parts, folder: Path, start: int, log: Log, report: Report) -> None:
-    """The updates from `start` to the last, with their log rows, evaluations and checkpoints."""
+def _enter(folder: Path, stack: ExitStack) -> None:
+    """Make the folder and lock it. Raises ValueError, saying what to write, where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(lock.held(folder))
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be written ({error.strerror}); write another --out") from None
+
+
+def loop(
+    parts: Parts, folder: Path, start: int, log: Log, report: Report, shift: int = 0, asked: Asked | None = None
+) -> None:
+    """The updates from `start` to the last, with their log rows, evaluations and checkpoints.
+
+    Update `step` takes the batch `step + shift`. `asked` says what signals ask for.
+    """
+    asked = asked or Asked()
     settings, schedule, peak = parts.config.train, parts.schedule, parts.config.optimizer.lr
     model, optimizer, device = parts.model, parts.optimizer, parts.device
     parameters = list(model.parameters())
     loss_of = torch.compile(model.loss) if settings.compile else model.loss
     warmup = warmup_end(schedule)
+    guard = nonfinite.Guard(parts, folder, report, shift)
+    writer = Writer(folder / "checkpoints", settings.keep, log.losses, before=log.sync)
 
     def evaluate(step: int) -> None:
-        if not log.evaluated(step):  # a resumed run may stand where it was evaluated already
-            log.write({"step": step, **validation(parts)})
+        if log.evaluated(step):  # a resumed run may stand where it was evaluated already
+            return
+        if (row := validation(parts, lambda: bool(asked.stop))) is not None:
+            log.write({"step": step, **row})
             report.say(f"validation loss {log.rows[-1]['val_loss']:.4f} after {step:,} updates")
 
-    with stop_signals() as received:
+    def settle() -> bool:
+        """Whether the update judged last was made; if not, its row is written here."""
+        if (row := guard.settle()) is None:
+            return True
+        row |= {"phase": schedule.phase(row["step"]), "tokens": (row["step"] + 1) * parts.tokens_per_step}
+        log.write(row)
+        return False
+
+    try:
         report.begin(start)
-        if settings.eval_every and start % settings.eval_every == 0:
+        if settings.eval_every and (start % settings.eval_every == 0 or not log.rows or start == settings.steps):
             evaluate(start)
+        if asked.stop:  # before the first update; that evaluation may be half done, so the run resumes here
+            if start:
+                writer.saved = start
+            else:
+                writer.save(partial(take, parts, start, shift, log))
+                writer.wait()
+            stop(report, writer, asked.stop, start)
         logged_at, logged = time.perf_counter(), start
         for step in range(start, settings.steps):
             # 1) the learning rate of this update
@@ -85,7 +178,7 @@ def loop(parts: Parts, folder: Path, start: int, log: Log, report: Report) -> No
 
             # 2) its batch, forward and backward, a micro-batch at a time; the parts add up to the batch's mean
             loss = torch.zeros((), device=device)
-            inputs, targets = (half.split(settings.micro_batch_size) for half in parts.windows.batch(step))
+            inputs, targets = (half.split(settings.micro_batch_size) for half in parts.windows.batch(step + shift))
             for x, y in zip(inputs, targets, strict=True):
                 with parts.autocast():
                     share = loss_of(x.to(device), y.to(device)) / len(inputs)
@@ -94,18 +187,18 @@ def loop(parts: Parts, folder: Path, start: int, log: Log, report: Report) -> No
 
             # 3) clip, then update; an update that is not finite never touches the weights
             norm = gradient_clipping(parameters, parts.config.optimizer.max_grad_norm)
-            if not math.isfinite(loss.item() + norm.item()):
-                raise RunFailed(
-                    f"step {step} has the loss {loss.item():.4g} and the gradient norm {norm.item():.4g}; "
-                    f"the weights are still those before it (LR {lr:.3g}): try a lower --lr or a longer warmup"
-                )
-            optimizer.step()
+            settle()  # of the update before, where that was left open
+            optimizer.step(skip=guard.judge(step, lr, loss, norm))
             optimizer.zero_grad(set_to_none=True)
 
             # 4) log, evaluate, checkpoint, in this order
             done = step + 1
             last = done == settings.steps
-            if step % settings.log_every == 0 or last:
+            logs = step % settings.log_every == 0 or last
+            evaluates = settings.eval_every and (last or (done % settings.eval_every == 0 and not asked.stop))
+            saves = (settings.checkpoint_every and (last or done % settings.checkpoint_every == 0)) or writer.due
+            looks = device.type == "cpu" or logs or evaluates or saves or asked.save or asked.stop
+            if looks and settle() and logs:
                 now = time.perf_counter()
                 per_step = (now - logged_at) / (done - logged)
                 logged_at, logged = now, done
@@ -117,82 +210,111 @@ def loop(parts: Parts, folder: Path, start: int, log: Log, report: Report) -> No
             if done == warmup:
                 report.say(f"warmup complete at step {done}")
             pause = time.perf_counter()
-            if settings.eval_every and (last or (done % settings.eval_every == 0 and not received)):
+            if evaluates:
                 evaluate(done)
-            if received or (settings.checkpoint_every and (last or done % settings.checkpoint_every == 0)):
-                log.sync()  # no checkpoint outlives its rows
-                save(folder, parts, done)
+            # What is asked from here on is done after the next update. (A stop in the middle of the evaluation is
+            # obeyed here: the evaluation is made up for when the run resumes.)
+            stopping, by_signal, asked.save = asked.stop, asked.save, False
+            if saves or by_signal or stopping:
+                settle()
+                writer.save(partial(take, parts, done, shift, log))
+                if by_signal or stopping or last:
+                    writer.wait()
+                if by_signal and writer.saved == done:
+                    report.say(f"checkpoint after {done:,} updates written, as SIGUSR1 asked")
+            writer.check()
+            for line in writer.news():
+                report.warn(line)
             logged_at += time.perf_counter() - pause  # speed is that of updates alone
-            if received and not last:
-                name = signal.Signals(received[0]).name
-                report.say(f"stopped by {name} after {done:,} updates; the checkpoint is written, go on with --resume")
-                raise Stopped(received[0])
+            if stopping:
+                stop(report, writer, stopping, done)
+        if settings.checkpoint_every and start < settings.steps and writer.saved != settings.steps:
+            raise RunFailed(
+                f"all updates are done, but the checkpoint after the last one could not be written: "
+                f"free some room for {folder}, and write --resume"
+            )
+    except Exception:
+        with suppress(RunFailed):
+            writer.wait()  # what is being written is worth having, whatever went wrong since
+        raise
+
+
+def stop(report: Report, writer: Writer, signum: int, done: int) -> None:
+    """End a run that was asked to."""
+    name = signal.Signals(signum).name
+    if writer.saved == done:
+        report.say(f"stopped by {name} after {done:,} updates; the checkpoint is written, go on with --resume")
+    else:
+        report.warn(f"stopped by {name} after {done:,} updates, which could not be saved; --resume goes on before them")
+    raise Stopped(signum)
+
+
+def roll_back(
+    folder: Path, parts: Parts, log: Log, report: Report, back: nonfinite.RollBack, rolled_back: Counter[int]
+) -> tuple[int, int]:
+    """Load the newest checkpoint, cut the log back to it, and return its step and the shift that leaves the batch out.
+
+    Raises RunFailed if there is none, or it has been gone back to too often.
+    """
+    opened = resuming.find(folder, report)
+    if opened is None:
+        raise RunFailed(
+            f"step {back.step} is not finite and there is no checkpoint to go back to; write a smaller "
+            "--set train.checkpoint_every=N, or --on-nonfinite skip"
+        )
+    step, _ = resuming.load(parts, opened[1])
+    rolled_back[step] += 1
+    if rolled_back[step] > nonfinite.ROLLBACKS:
+        raise RunFailed(
+            f"step {back.step} is not finite, and so it was {nonfinite.ROLLBACKS} times before, on other batches, from "
+            f"the checkpoint of step {step}: try a lower --lr or a longer warmup"
+        )
+    parts.optimizer.zero_grad(set_to_none=True)
+    log.cut(step)
+    shift = back.batch + 1 - step
+    report.say(resuming.restored(parts, opened[0], step, shift, "rolled back to"))
+    return step, shift
 
 
 @torch.no_grad()
-def validation(parts: Parts) -> dict[str, Any]:
-    """The mean loss over held-out windows: val_loss (nats per token), val_bpb (bits per byte), val_tokens."""
+def validation(parts: Parts, stopped: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
+    """The mean loss over held-out windows: val_loss (nats per token), val_bpb (bits per byte), val_tokens.
+
+    None if `stopped()` came true in the middle: a run that is to end does not first finish a long evaluation.
+    """
     settings, context = parts.config.train, parts.config.model.context_length
     sizes = torch.from_numpy(parts.corpus.tokenizer.token_bytes)
     total, tokens, size = 0.0, 0, 0
     parts.model.eval()
     for x, y in held_out(parts.corpus.val, context, settings.micro_batch_size, settings.eval_batches):
+        if stopped():
+            break
         with parts.autocast():
             total += parts.model.loss(x.to(parts.device), y.to(parts.device)).item() * y.numel()
         tokens += y.numel()
         size += int(sizes[y].sum())
     parts.model.train()
+    if stopped():
+        return None
     mean = total / tokens
     return {"val_loss": mean, "val_bpb": total / math.log(2) / size, "val_tokens": tokens}
 
 
-def save(folder: Path, parts: Parts, step: int) -> None:
-    """Write the checkpoint after `step` completed updates, then remove what is older than the newest `keep`."""
+def take(parts: Parts, step: int, shift: int, log: Log) -> snapshot.Snapshot:
+    """A copy of all that a checkpoint after `step` completed updates holds."""
     facts = {
         "schedule": str(parts.schedule),
         "fingerprint": parts.schedule.fingerprint,
+        "peak": parts.config.optimizer.lr,
+        # update s takes the batch s + shift, whose windows follow from the seed
+        "data": {
+            "seed": parts.config.train.seed,
+            "shift": shift,
+            "batch": step + shift,
+            "text": parts.corpus.fingerprint,
+        },
+        "val_loss": log.losses.get(step),
         "config": configs.to_dict(parts.config),
         "versions": setup.versions(),
     }
-    checkpoint.write_folder(folder / "checkpoints", step, parts.model, parts.optimizer, facts)
-    checkpoint.prune(folder / "checkpoints", parts.config.train.keep, step)
-
-
-def restore(folder: Path, parts: Parts, report: Report) -> int:
-    """Load the newest whole checkpoint and return its step; 0 where none was ever written.
-
-    Raises ValueError if all are damaged.
-    """
-    for path, found in checkpoint.newest(folder / "checkpoints"):
-        if isinstance(found, ValueError):
-            report.warn(f"{found}; it is left as it is, and the one before it is tried")
-            continue
-        parts.model.load_state_dict(found["model"])
-        parts.optimizer.load_state_dict(found["optimizer"])
-        checkpoint.restore_rng(found["rng"])
-        step: int = found["step"]
-        lr = parts.config.optimizer.lr * parts.schedule(step)
-        report.say(f"resumed from {path}: weights, optimizer and random state after {step:,} updates; next LR {lr:.4g}")
-        return step
-    if checkpoint.all_folders(folder / "checkpoints"):
-        raise ValueError(f"{folder} has no whole checkpoint to resume from; train into another --out")
-    report.say(f"no checkpoint in {folder} yet: starting from step 0")
-    return 0
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying, so that the step can be finished and saved; a second one kills."""
-    received: list[int] = []
-
-    def receive(signum: int, frame: Any) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(signum)
-
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return snapshot.take(parts.model, parts.optimizer, step, facts)

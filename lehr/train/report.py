@@ -4,6 +4,8 @@ Everything but the bar goes to the run's `log.txt` too.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from rich.table import Table
 
 from lehr.plot import key_points
 from lehr.schedule import Schedule
+from lehr.train.durable import FULL
 from lehr.words import write_number
 
 PLAIN_LINES = 20  # a run without a terminal prints about so many
@@ -24,36 +27,39 @@ class Report:
     def __init__(self, log: Path, steps: int) -> None:
         self._log = open(log, "a", encoding="utf-8")  # noqa: SIM115 - open as long as the run
         self._console = Console(highlight=False, soft_wrap=True)
-        self._every = max(1, steps // PLAIN_LINES)
-        self._steps = steps
+        self.steps = steps
         self._next_line = 1
         self._bar: Progress | None = None
         if self._console.is_terminal:
             columns = (BarColumn(bar_width=None), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"))
             self._bar = Progress(*columns, TimeRemainingColumn(compact=True), console=self._console, transient=True)
-            self._task = self._bar.add_task("", total=steps, facts="")
+            self._task = self._bar.add_task("", total=None, facts="")
 
     def say(self, text: str) -> None:
         """Print a line, above the bar if there is one."""
-        self._console.print(text, markup=False)
+        with _full_disk_ignored():
+            self._console.print(text, markup=False)
         self._write(text)
 
     def warn(self, text: str) -> None:
         """Print a line on stderr."""
-        Console(file=sys.stderr, highlight=False, soft_wrap=True).print(text, markup=False)
+        with _full_disk_ignored():
+            Console(file=sys.stderr, highlight=False, soft_wrap=True).print(text, markup=False)
         self._write(text)
 
     def show(self, table: Table) -> None:
         """Print a table."""
-        self._console.print(table)
-        plain = Console(file=self._log, width=80)
-        plain.print(table)
-        self._log.flush()
+        with _full_disk_ignored():
+            self._console.print(table)
+        with _full_disk_ignored():
+            Console(file=self._log, width=80).print(table)
+            self._log.flush()
 
     def begin(self, step: int) -> None:
-        """Training starts at `step`."""
+        """Training starts at `step`, to end after `self.steps`."""
+        self._next_line = 1
         if self._bar:
-            self._bar.update(self._task, completed=step)
+            self._bar.update(self._task, completed=step, total=self.steps)
             self._bar.start()
 
     def update(self, row: dict[str, Any], seconds_left: float) -> None:
@@ -62,25 +68,39 @@ class Report:
         if self._bar:
             facts = f"{row['phase']}  lr {row['lr']:.2e}  loss {row['loss']:.3f}  {row['tokens_per_s']:,.0f} tok/s"
             self._bar.update(self._task, completed=done, facts=facts)
-        if done >= self._next_line or done == self._steps:
-            self._next_line = (done // self._every + 1) * self._every
+        if done >= self._next_line or done == self.steps:
+            every = max(1, self.steps // PLAIN_LINES)
+            self._next_line = (done // every + 1) * every
             line = (
-                f"step {row['step']:>{len(str(self._steps))}}/{self._steps}  {row['phase']:8}  lr {row['lr']:.3e}  "
+                f"step {row['step']:>{len(str(self.steps))}}/{self.steps}  {row['phase']:8}  lr {row['lr']:.3e}  "
                 f"loss {row['loss']:.4f}  {row['tokens_per_s']:,.0f} tok/s  {duration(seconds_left)} left"
             )
             if not self._bar:
-                self._console.print(line, markup=False)
+                with _full_disk_ignored():
+                    self._console.print(line, markup=False)
             self._write(line)
 
     def close(self) -> None:
         """The run is over, one way or the other."""
         if self._bar:
             self._bar.stop()
-        self._log.close()
+        with _full_disk_ignored():
+            self._log.close()
 
     def _write(self, text: str) -> None:
-        self._log.write(text + "\n")
-        self._log.flush()
+        with _full_disk_ignored():
+            self._log.write(text + "\n")
+            self._log.flush()
+
+
+@contextmanager
+def _full_disk_ignored() -> Iterator[None]:
+    """Training goes on without its story where the disk has no room for it; the terminal may be a file, too."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
 
 
 def key_point_table(schedule: Schedule, lr: float, total: int) -> Table:

@@ -2,11 +2,12 @@
 
 import itertools
 import json
-import os
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,15 +20,18 @@ from lehr.spec import Clock, parse
 from lehr.train import config as configs
 from lehr.train.config import Config
 from lehr.train.data import Corpus, Windows, load_corpus
+from lehr.train.durable import replace_text
+from lehr.train.snapshot import seed_all
 
 BFLOAT16_WIDTH = 64  # on a CPU a 4-layer model of this width gained 1.8x; narrower, and CUDA, were not measured
 
 # what may differ on --resume: it changes no update. Everything else would, and is refused.
 FREE = (
     *("train.log_every", "train.eval_every", "train.eval_batches", "train.checkpoint_every", "train.keep"),
-    *("train.device", "train.compile", "train.micro_batch_size"),
+    *("train.device", "train.compile", "train.micro_batch_size", "train.on_nonfinite"),
     "data.path",  # the text itself is compared by its fingerprint
 )
+PLAN = ("train.steps", "optimizer.lr", "schedule.lr")  # what may change where --on-mismatch says how
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,11 @@ class Parts:
     def tokens_per_step(self) -> int:
         return self.config.train.batch_size * self.config.model.context_length
 
+    @property
+    def checkpoint_bytes(self) -> int:
+        """About what a checkpoint takes on the disk: weights, and the two moments of AdamW, in their own precision."""
+        return 3 * sum(p.numel() * p.element_size() for p in self.model.parameters()) + 40_000
+
     def autocast(self) -> torch.autocast:
         """The context of forward passes: bfloat16 products where the run's precision says so."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.precision == "bfloat16")
@@ -70,7 +79,7 @@ def build(config: Config) -> Parts:
     given = config.schedule.lr
     config = resolve(config, corpus)
     windows = Windows(corpus.train, config.model.context_length, config.train.batch_size, config.train.seed)
-    torch.manual_seed(config.train.seed)
+    seed_all(config.train.seed)
     model = TransformerLM(**configs.to_dict(config)["model"]).to(config.train.device)
     settings = config.optimizer
     groups = param_groups(model, settings.weight_decay)  # decay on matrices only
@@ -111,7 +120,7 @@ def resolve(config: Config, corpus: Corpus) -> Config:
         total_steps=train.steps,
         tokens_per_step=train.batch_size * config.model.context_length,
         samples_per_step=train.batch_size,
-        steps_per_epoch=max(len(corpus.train) // config.model.context_length, 1) / train.batch_size,
+        steps_per_epoch=steps_per_epoch(config, corpus),
     )
     schedule = parse(config.schedule.lr, clock)
     micro = train.micro_batch_size or train.batch_size
@@ -121,6 +130,11 @@ def resolve(config: Config, corpus: Corpus) -> Config:
         schedule=replace(config.schedule, lr=str(schedule)),
         train=replace(train, device=device, precision=precision, micro_batch_size=micro),
     )
+
+
+def steps_per_epoch(config: Config, corpus: Corpus) -> float:
+    """Updates in one pass over the training text."""
+    return max(len(corpus.train) // config.model.context_length, 1) / config.train.batch_size
 
 
 def choose_device() -> str:
@@ -149,27 +163,29 @@ def versions() -> dict[str, str]:
     return {"lehr": lehr.__version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
-def write_config(folder: Path, parts: Parts) -> None:
-    """Write `config.json`: the resolved sections, the schedule's text as given, the text's fingerprint, versions."""
+def write_config(folder: Path, parts: Parts, history: Mapping[str, Any]) -> None:
+    """Write `config.json`: the resolved sections, the schedule's text as given, the text's fingerprint, versions.
+
+    `history` has the run's parent, and what became of its plan on resume: see `lehr.train.resume`.
+    """
     facts = {
         **configs.to_dict(parts.config),
         "given": {"schedule": {"lr": parts.given}},
         "text": {"source": parts.corpus.source, "fingerprint": parts.corpus.fingerprint},
         "versions": versions(),
+        **history,
     }
-    beside = folder / f".config.json.{os.getpid()}.tmp"
-    beside.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    os.replace(beside, folder / "config.json")
+    replace_text(folder / "config.json", json.dumps(facts, indent=2) + "\n")
 
 
 def check_same(folder: Path, parts: Parts) -> None:
-    """Refuse to resume under settings that would change an update. Raises ValueError naming the first."""
+    """Refuse to resume under settings that would change an update, the plan left out. ValueError names the first."""
     saved, here = configs.read(folder), configs.to_dict(parts.config)
-    # the schedule last: a changed number of steps may be what changed it, and is what was written
+    defaults = configs.to_dict(Config())  # a run may be older than a key
     for section in ("train", "model", "data", "optimizer", "schedule"):
         for key, value in here[section].items():
-            name, before = f"{section}.{key}", saved[section][key]
-            if value != before and name not in FREE:
+            name, before = f"{section}.{key}", saved[section].get(key, defaults[section][key])
+            if value != before and name not in (*FREE, *PLAN):
                 raise ValueError(
                     f"{name} was {before!r} in {folder} and is {value!r} now, which would change the run; "
                     f"resume with the same settings, or train into another --out"

@@ -1,0 +1,125 @@
+"""Updates whose loss or gradients are not finite. None reaches the weights; `train.on_nonfinite` says what follows.
+
+* `stop` (default): the run fails, with the weights as they were before.
+* `skip`: the batch is passed over and the run goes on with the next; after 10 in a row it fails all the same.
+* `rollback`: the run goes back to its newest checkpoint and on from there with the batches after the bad one, as
+  Chowdhery et al. 2022 (PaLM, arXiv 2204.02311, section 5.1) did by hand for spikes of the loss; the third time from
+  the same checkpoint it fails.
+
+Each is recorded in the run's `nonfinite.jsonl`, with the windows of the batch, so that they can be looked at.
+"""
+
+import json
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lehr.train import RunFailed
+from lehr.train.durable import FULL
+from lehr.train.report import Report
+from lehr.train.setup import Parts
+
+IN_A_ROW = 10
+ROLLBACKS = 3
+NAME = "nonfinite.jsonl"
+
+
+class RollBack(Exception):
+    """Go back to the newest checkpoint, and on from there with the batch after `batch`."""
+
+    def __init__(self, step: int, batch: int) -> None:
+        super().__init__(f"update {step} is not finite")
+        self.step, self.batch = step, batch
+
+
+@dataclass
+class _Update:
+    step: int
+    lr: float
+    loss: Tensor
+    norm: Tensor
+    bad: Tensor
+    heard: Any = None  # on CUDA, an event: `bad` has arrived on the host
+
+
+class Guard:
+    """Judges each update on the device, and acts once the host has heard of it.
+
+    On the CPU that is at once. On an accelerator it is when the host looks at the device anyway (to log, evaluate or
+    save), and at the latest before the next update: the verdict has long arrived by then, so nothing waits for it.
+    """
+
+    def __init__(self, parts: Parts, folder: Path, report: Report, shift: int) -> None:
+        self._parts, self._path, self._report, self._shift = parts, folder / NAME, report, shift
+        self._pending: _Update | None = None
+        self._skipped = 0  # updates in a row
+
+    def judge(self, step: int, lr: float, loss: Tensor, norm: Tensor) -> Tensor:
+        """Whether update `step` must be skipped, as a 0-d boolean tensor on the device; `loss` is kept, not copied."""
+        bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
+        self._pending = _Update(step, lr, loss, norm, bad)
+        if bad.device.type == "cuda":
+            host = torch.empty((), dtype=torch.bool, pin_memory=True)
+            self._pending.bad = host.copy_(bad, non_blocking=True)
+            self._pending.heard = torch.cuda.Event()
+            self._pending.heard.record()
+        return bad
+
+    def settle(self) -> dict[str, Any] | None:
+        """Act on the update judged last: None if it was finite, else what its log row says beside the usual.
+
+        Raises RunFailed or RollBack where the run does not go on with the next update.
+        """
+        update, self._pending = self._pending, None
+        if update is None:
+            return None
+        if update.heard is not None:
+            update.heard.synchronize()
+        if not update.bad:
+            self._skipped = 0
+            return None
+        self._parts.optimizer.uncount()
+        self._skipped += 1
+        loss, norm = update.loss.item(), update.norm.item()
+        what = f"step {update.step} has the loss {loss:.4g} and the gradient norm {norm:.4g} (LR {update.lr:.3g})"
+        then = self._parts.config.train.on_nonfinite
+        self._record(update, loss, norm, then)
+        if then == "stop":
+            raise RunFailed(
+                f"{what}; the weights are still those before it, its batch is in {self._path}: try a lower --lr or a "
+                "longer warmup, or --resume with --on-nonfinite skip or rollback"
+            )
+        if then == "rollback":
+            self._report.warn(f"{what}; going back to the newest checkpoint, to go on with the batches after this one")
+            raise RollBack(update.step, update.step + self._shift)
+        if self._skipped == IN_A_ROW:
+            raise RunFailed(
+                f"{what}, the {IN_A_ROW}th in a row; the weights are still those before them: try a lower --lr or a "
+                "longer warmup"
+            )
+        self._report.warn(f"{what}: skipped; its batch is in {self._path}")
+        return {"step": update.step, "lr": update.lr, "loss": None, "grad_norm": None, "skipped": True}
+
+    def _record(self, update: _Update, loss: float, norm: float, then: str) -> None:
+        batch = update.step + self._shift
+        row = {
+            "step": update.step, "lr": update.lr, "loss": _number(loss), "grad_norm": _number(norm), "then": then,
+            "batch": batch, "windows": self._parts.windows.of_batch(batch),
+            "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }  # fmt: skip
+        try:
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            if error.errno not in FULL:
+                raise RunFailed(f"{self._path} cannot be written: {os.strerror(error.errno or 0)}") from error
+
+
+def _number(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)  # JSON has no NaN
