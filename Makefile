@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 help:
 	@echo "make train   install, and train a small transformer on Python's own source (1 to 2 minutes)"
 	@echo "make test    install, and run lint, types and tests"
-	@echo "make test-integrations   install accelerate besides, and run what needs it"
+	@echo "make test-integrations   install Lightning, Keras, trackers and their kind, and run what needs them"
 
 train: $(VENV)/train.done
 	$(BIN)/lehr train

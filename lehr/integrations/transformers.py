@@ -6,7 +6,6 @@ trainer.train()
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import transformers
@@ -14,8 +13,9 @@ from torch.optim import Optimizer
 from transformers import TrainerCallback
 
 from lehr.integrations.scheduler import Scheduler
+from lehr.integrations.texts import read_texts
 from lehr.schedule import Schedule
-from lehr.spec import Clock, parse
+from lehr.spec import Clock
 
 __all__ = ["HorizonCallback", "Scheduled", "Trainer", "create_scheduler"]
 
@@ -42,19 +42,8 @@ def create_scheduler(
         clock = Clock(total, figures.tokens_per_step, figures.samples_per_step, figures.steps_per_epoch)
     for name in ("weight_decay", "momentum", "betas"):
         if name in options:
-            options[name] = _read(options[name], clock)
-    return Scheduler(optimizer, _read(schedule, clock), **options)
-
-
-def _read(given: Any, clock: Clock | None) -> Any:
-    """Texts become schedules, in dicts and pairs too; anything else stays what it is."""
-    if isinstance(given, str):
-        return parse(given, clock)
-    if isinstance(given, Mapping):
-        return {pattern: _read(each, clock) for pattern, each in given.items()}
-    if isinstance(given, Sequence):
-        return tuple(_read(each, clock) for each in given)
-    return given
+            options[name] = read_texts(options[name], clock)
+    return Scheduler(optimizer, read_texts(schedule, clock), **options)
 
 
 class HorizonCallback(TrainerCallback):

@@ -1,4 +1,4 @@
-"""What a run is: five sections of plain values, from defaults, a TOML file and `--set section.key=value`.
+"""What a run is: six sections of plain values, from defaults, a TOML file and `--set section.key=value`.
 
 The field names are those of `config.json`. Every section is checked when it is made: an impossible value is a
 ValueError that names its key.
@@ -83,6 +83,17 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Track:
+    """Where the log goes besides `metrics.jsonl`: true, or a project or place; see `lehr.integrations.trackers`."""
+
+    csv: bool | str = False
+    tensorboard: bool | str = False
+    wandb: bool | str = False
+    mlflow: bool | str = False
+    trackio: bool | str = False
+
+
+@dataclass(frozen=True)
 class Config:
     """A run's configuration. `str` values left empty and sizes left 0 are resolved when the run starts."""
 
@@ -91,6 +102,7 @@ class Config:
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: ScheduleTexts = field(default_factory=ScheduleTexts)
     train: Train = field(default_factory=Train)
+    track: Track = field(default_factory=Track)
 
     def __post_init__(self) -> None:
         for name in _ABOVE_ZERO:
@@ -228,7 +240,7 @@ def holds_run(folder: Path) -> bool:
 
 def config_of(facts: Mapping[str, Any]) -> Config:
     """The configuration in a `config.json`: resolved, but the schedule's text as it was given."""
-    sections = {f.name: facts[f.name] for f in fields(Config)}
+    sections = {f.name: facts.get(f.name, {}) for f in fields(Config)}  # an older run has fewer
     return from_dict({**sections, "schedule": facts["given"]["schedule"]})
 
 
@@ -250,13 +262,16 @@ def assign(config: Config, *texts: str) -> Config:
 
 def _convert(name: str, value: Any, kind: Any) -> Any:
     """Turn a TOML, JSON or command-line value into the field's type."""
+    words: dict[Any, bool] = {"true": True, "false": False, True: True, False: False}
     if kind is str:
         if isinstance(value, str):
             return value
-    elif kind is bool:
-        words = {"true": True, "false": False, True: True, False: False}
-        if isinstance(value, (str, bool)) and value in words:
-            return words[value]
+    elif kind in (bool, bool | str):
+        if isinstance(value, (str, bool)):
+            if value in words:
+                return words[value]
+            if kind is not bool:
+                return value or False
     elif kind in (int, float):
         if not isinstance(value, bool) and isinstance(value, (int, float, str)):
             number = _number(name, value)
@@ -272,7 +287,8 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
         item, *rest = get_args(kind)
         if isinstance(value, (list, tuple)) and (rest == [...] or len(value) == 1 + len(rest)):
             return tuple(_convert(name, part, item) for part in value)
-    kinds = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    kinds: dict[Any, str] = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    kinds[bool | str] = "true, false, or a name"
     raise ValueError(f"{name} is {kinds.get(kind, 'a list of ' + str(len(get_args(kind))))}, not {value!r}")
 
 

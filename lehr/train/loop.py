@@ -19,7 +19,7 @@ import torch
 
 from lehr.nn import gradient_clipping
 from lehr.plot import warmup_end
-from lehr.train import RunFailed, Stopped, finish, folders, lock, nonfinite, retention, setup, snapshot
+from lehr.train import RunFailed, Stopped, finish, folders, lock, nonfinite, retention, setup, snapshot, tracking
 from lehr.train import config as configs
 from lehr.train import resume as resuming
 from lehr.train.config import Config
@@ -94,6 +94,7 @@ def train(
             report.say(resuming.restored(parts, opened[0], start, shift, what))
             opened = None  # it holds a second copy of everything
         log = stack.enter_context(closing(Log(folder / "metrics.jsonl", start)))
+        stack.enter_context(tracking.follow(log, parts, folder, report))
         if branch is not None:  # its own from the beginning: it can be resumed without its parent
             (folder / "checkpoints").mkdir(exist_ok=True)
             folders.write(folder / "checkpoints", take(parts, start, shift, log))

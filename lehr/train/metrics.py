@@ -9,6 +9,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -50,7 +51,10 @@ class Log:
 
     Where the disk is full, rows wait in memory, and are written in order once there is room. `sync` may be called from
     another thread than the rest.
+    `follower` is told of each row that is written.
     """
+
+    follower: Callable[[Row], None] | None = None
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
@@ -88,6 +92,8 @@ class Log:
             raise RunFailed(
                 f"{self.path} has vanished while the run was writing it: was {self.path.parent} moved or removed?"
             )
+        if self.follower:
+            self.follower(row)
 
     def evaluated(self, step: int) -> bool:
         """Whether the evaluation after `step` completed updates is in the log."""

@@ -5,13 +5,14 @@ import json
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import lehr
+from lehr.integrations.trackers import check_installed
 from lehr.nn import TransformerLM
 from lehr.optimizer import AdamW, param_groups
 from lehr.schedule import Schedule
@@ -67,8 +68,9 @@ class Parts:
 def build(config: Config) -> Parts:
     """Read the text, resolve the configuration, and make schedule, model and optimizer from the seed.
 
-    Raises ValueError or OSError for what cannot be, before anything is written.
+    Raises ValueError, OSError or ModuleNotFoundError for what cannot be, before anything is written.
     """
+    check_installed(asdict(config.track), "track.")
     data = config.data
     corpus = load_corpus(data.path, data.tokenizer, data.val_fraction, data.field, data.dtype)
     if len(corpus.val) < 2:
