@@ -1,6 +1,6 @@
 """Trackers that need no package (CSV and JSONL), the log behind them all, and `lehr train` with `track.*`.
 
-Those that do are in tests/integrations/test_trackers.py.
+Those that do are in tests/integrations/test_real_trackers.py.
 """
 
 import csv
