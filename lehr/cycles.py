@@ -127,8 +127,8 @@ def multistep(
 ) -> Schedule:
     """The peak, times `factor` once `milestones` updates are done (torch's MultiStepLR), after a linear warmup.
 
-    Update number `milestone` is the first with the lower value. Raises ValueError for milestones that do not rise from
-    above the warmup to below `total`.
+    The schedule of He et al. 2015 (ResNet, arXiv 1512.03385). Update number `milestone` is the first with the lower
+    value. Raises ValueError for milestones that do not rise from above the warmup to below `total`.
 
     >>> print(multistep(total=90, milestones=(30, 60)))
     hold 30, hold 30 from 0.1, hold 30 from 0.01

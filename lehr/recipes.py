@@ -46,7 +46,9 @@ def linear(total: int, warmup: int = 0, final: float = 0.0, sample: Sample = "en
 
 
 def constant(total: int, warmup: int = 0, sample: Sample = "end") -> Schedule:
-    """Linear warmup, then the peak.
+    """Linear warmup, t / W at time t, then the peak (the gradual warmup of Goyal et al. 2017, arXiv 1706.02677).
+
+    Edge cases and errors as for `cosine`.
 
     >>> [constant(total=10, warmup=2)(step) for step in (0, 1, 9, 99)]
     [0.5, 1.0, 1.0, 1.0]
@@ -135,7 +137,8 @@ def trapezoid(total: int, warmup: int, decay: int, final: float = 0.0, sample: S
 def polynomial(total: int, warmup: int = 0, power: float = 2.0, final: float = 0.0, sample: Sample = "end") -> Schedule:
     """Linear warmup, then final + (1 - final) (1 - u)**power with u = (t - W) / (T - W).
 
-    power = 1 is `linear`. Raises ValueError for a power that is not above 0; otherwise as `cosine`.
+    The "poly" policy of DeepLab (Chen et al. 2017, arXiv 1606.00915, with power 0.9); power = 1 is `linear`. Raises
+    ValueError for a power that is not above 0; otherwise as `cosine`.
 
     >>> print(polynomial(total=100, warmup=10))
     linear 10 to 1, poly:2 90 to 0
@@ -146,7 +149,7 @@ def polynomial(total: int, warmup: int = 0, power: float = 2.0, final: float = 0
 def exponential(total: int, warmup: int = 0, final: float = 0.1, sample: Sample = "end") -> Schedule:
     """Linear warmup, then final**u with u = (t - W) / (T - W): the same factor every update.
 
-    `final` is above 0, which an exponential never reaches (ValueError).
+    Li & Arora 2019 (arXiv 1910.07454) study it. `final` is above 0, which an exponential never reaches (ValueError).
 
     >>> exponential(total=101, warmup=1, final=0.01)(50)
     0.1
@@ -155,7 +158,9 @@ def exponential(total: int, warmup: int = 0, final: float = 0.1, sample: Sample 
 
 
 def half_cosine(total: int, warmup: int = 0, final: float = 0.0, sample: Sample = "end") -> Schedule:
-    """Linear warmup, then final + (1 - final) (1 - sin(pi u / 2)): a cosine's second half, steep at once (OLMo-core).
+    """Linear warmup, then final + (1 - final) (1 - sin(pi u / 2)): a cosine's second half, steep at once.
+
+    OLMo-core's HalfCosWithWarmup (read there in 2026). Edge cases and errors as for `cosine`.
 
     >>> print(half_cosine(total=100, warmup=10))
     linear 10 to 1, half_cosine 90 to 0

@@ -146,9 +146,11 @@ def _items(text: str) -> tuple[list[_Item], Sample]:
             f"write 1_000 or 1000, not 1,000"
         )
     parts: list[list[_Word]] = [[]]
+    commas: list[_Word] = []
     for match in re.finditer(r",|[^\s,]+", text):
         if match[0] == ",":
             parts.append([])
+            commas.append(_Word(",", text, match.start()))
         else:
             parts[-1].append(_Word(match[0], text, match.start()))
     sample: Sample = "end"
@@ -165,7 +167,8 @@ def _items(text: str) -> tuple[list[_Item], Sample]:
         raise ValueError("the schedule is empty; write for example 'linear 2% to 1, cosine rest to 0.1'")
     for number, part in enumerate(parts, 1):
         if not part:
-            raise ValueError(f"item {number} of {text!r} is empty; write one comma between two items")
+            place = commas[max(number - 2, 0)].place
+            raise ValueError(f"item {number} of {text!r} is empty; write one comma between two items ({place})")
     return [_item(part) for part in parts], sample
 
 

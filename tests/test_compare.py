@@ -158,6 +158,12 @@ def test_extend_shows_both_ways_and_the_jump_of_each():
     assert jumps["rescale"][3] == f"{jump:+.2f}" and jumps["extend"][1] == f"{3e-4 * schedule(599):.4g}"
 
 
+def test_where_the_lr_stays_at_0_nothing_jumps():
+    done = lehr_command("extend", "linear 100 to 1, cosine 900 to 0", "--at", 1000, "--to", 2000, "--json")
+    facts = json.loads(done.stdout)
+    assert facts["extend"]["jump"] == 0 and facts["rescale"]["jump"] is None  # from 0 to 0.54
+
+
 def test_extend_as_json_and_where_one_way_has_no_room(tmp_path):
     out = tmp_path / "three.png"
     done = lehr_command("extend", "linear 9 to 1, hold 81, sqrt 10 to 0", "--at", 95, "--to", 90, "--out", out)

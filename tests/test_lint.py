@@ -280,6 +280,13 @@ def test_a_run_of_another_length_is_told_from_one_update_of_convention():
     assert bad(parse("approach:40 800 from 0 to 1"), total=90) == {"warmup-longer-than-run"}
 
 
+def test_a_floor_written_in_percent_is_noticed():
+    for text in ("linear 100 to 1, cosine 900 to 10", "linear 100 to 1, linear 900 to 10"):
+        (finding,) = [f for f in check(parse(text), total=1000) if f.severity == "warning"]
+        assert finding.code == "floor-above-peak" and "for a floor of 10 % write 'to 0.1'" in finding.instead
+    assert found(lehr.cosine(1000, 100, final=10))["floor-above-peak"] == "warning"
+
+
 def test_beta2_asks_for_a_warmup():
     assert found(lehr.cosine(1000, 10), beta2=0.999) == {"short-warmup": "warning"}
     assert found(lehr.cosine(1000), beta2=0.95) == {"short-warmup": "warning"}

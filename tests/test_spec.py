@@ -540,3 +540,9 @@ def test_what_is_no_number_is_refused(text):
 def test_true_is_no_number_and_the_nearest_name_is_only_given_when_it_is_near():
     assert is_number(1.5) and not is_number(True) and not is_number("1")
     assert nearest("cosin", TABLE) == "; did you mean 'cosine'?" and nearest("xyzzy", TABLE) == ""
+
+
+@pytest.mark.parametrize(("text", "column"), [("linear 5 to 1,", 14), (", linear 5 to 1", 1), ("hold 1,, hold 2", 7)])
+def test_an_empty_item_is_told_by_its_comma(text, column):
+    with pytest.raises(ValueError, match=rf"is empty; write one comma between two items \(column {column}\)"):
+        parse(text)

@@ -156,7 +156,7 @@ def _extend(options: argparse.Namespace) -> None:
             "total": way.total,
             "before": before,
             "after": peak * way(at),
-            "jump": peak * way(at) / before - 1 if before else None,
+            "jump": peak * way(at) / before - 1 if before else None if way(at) else 0.0,
             "update_sum": peak * way.update_sum(0, it.total if name == "as planned" else options.to),
         }
         for name, way in ways.items()

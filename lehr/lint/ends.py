@@ -52,6 +52,10 @@ def upside_down(run: Run) -> Iterator[Finding]:
         message = f"the floor {part.stop:.4g} is {part.stop / part.start:.4g} times the LR that the decay starts from"
         instead = f"for that share of it write 'to {part.start * part.stop:.4g}'"
         yield Finding("looks-like-ratio", "warning", part.first, message, instead)
+    elif index and parts[index - 1].rises and part.start == 1 < part.stop:
+        message = f"after the warmup to 1 the LR goes on to {part.stop:.4g} times the peak"
+        instead = f"for a floor of {part.stop:.4g} % write 'to {part.stop / 100:.4g}'"
+        yield Finding("floor-above-peak", "warning", part.first, message, instead)
     elif ramp.shape != "linear" and not (index and parts[index - 1].rises):
         message = f"the last ramp rises from {part.start:.4g} to {part.stop:.4g}: its floor is above its start"
         instead = f"write 'to' a value below {part.start:.4g}, or nothing if the LR is to grow to the end"
