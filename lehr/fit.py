@@ -71,7 +71,10 @@ def identify(steps: Iterable[int], lrs: Iterable[float]) -> Identified:
     logged = _read(steps, lrs)
     best: tuple[float, Layout] | None = None
     for tolerances in _tolerances([value for _, value in logged]):
-        points = Points([step for step, _ in logged], [value for _, value in logged], list(tolerances), dict(logged))
+        values = [value for _, value in logged]
+        points = Points(
+            [step for step, _ in logged], values, list(tolerances), dict(logged), _written(values, tolerances)
+        )
         for rare in (False, True):
             path, until = _cut(_thinned(points), rare)
             cost = sum(piece.cost + 1 for piece, *_ in path)
@@ -112,6 +115,22 @@ def _tolerances(values: list[float]) -> Iterator[list[float]]:
         decimals = 0.5 * 10.0 ** min(int(number.exponent) for number in written)
         digits = 0.5 * 10.0 ** (math.floor(math.log10(peak)) - most + 1)
         yield [max(exact, decimals, digits)] * len(values)
+
+
+def _written(values: list[float], tolerances: list[float]) -> list[list[float]]:
+    """Half a unit of the last digit of each value, where that is what it may be off by.
+
+    For the two ways of writing few digits: as many decimals each (%.6f), or as many digits each (%.2e).
+    """
+    peak = max(values) or 1.0
+    written = [Decimal(repr(v)).normalize().as_tuple() for v in values if v]
+    most = max((len(number.digits) for number in written), default=17)
+    if max(tolerances) <= 1e-6 * peak and (most > 9 or max(tolerances) <= 1e-9 * peak):
+        return []
+    exact = 1e-12 * peak
+    decimals = 0.501 * 10.0 ** min(int(number.exponent) for number in written) + exact
+    digits = [(0.501 * 10.0 ** (math.floor(math.log10(v)) - most + 1) if v else 0.0) + exact for v in values]
+    return [[decimals] * len(values), digits]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

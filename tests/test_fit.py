@@ -111,6 +111,42 @@ def test_a_log_gives_back_the_text_it_was_made_from_in_each_way_of_writing_numbe
     assert (found.text, found.peak) == (text, PEAK) or lehr.diff(parse(found.text), parse(text), 1e-5).first is None
 
 
+ROUNDED = [
+    "linear 100 to 1, cosine 900 to 0, sampled at start",
+    "linear 100 to 1, cosine 900 to 0.1",
+    "linear 100 to 1, linear 900 to 0",
+    "linear 100 to 1, hold 700, sqrt 200 to 0",
+]
+
+
+@pytest.mark.parametrize("text", ROUNDED)
+@pytest.mark.parametrize("form", ["%.6f", "%.7f", "%.2e", "%.4e"])
+@pytest.mark.parametrize("stride", [1, 10])
+def test_a_log_of_few_digits_or_few_steps_gives_back_the_very_text(text, form, stride):
+    schedule, steps = PEAK * parse(text), range(0, 1000, stride)
+    found = lehr.identify(steps, [float(form % schedule(step)) for step in steps])
+    assert (found.text, found.peak) == (text, PEAK)
+    assert [form % found.schedule(step) for step in steps] == [form % schedule(step) for step in steps]
+
+
+def test_each_number_of_few_digits_is_held_to_its_own_last_digit():
+    # beside the peak this floor is nothing, but its own digits say what it is
+    schedule = PEAK * parse("linear 100 to 1, linear 900 to 0.0001234")
+    found = lehr.identify(range(1000), [float(f"{schedule(step):.2e}") for step in range(1000)])
+    assert f"{found.schedule(999):.2e}" == f"{schedule(999):.2e}" == "3.70e-08"
+
+
+def test_a_number_that_a_family_does_not_take_is_passed_over():
+    schedule = PEAK * parse("cosine 500 from 1 to 0, cosine 500 from 1 to 0, cosine 1000 from 1 to 0")
+    steps = range(0, 2000, 7)
+    lehr.identify(steps, [float(f"{schedule(step):.2e}") for step in steps])  # was: inverse_sqrt:1 needs a number ...
+
+
+def test_the_schedule_behind_a_part_of_an_exact_log_is_equal_to_it():
+    schedule = lehr.cosine(10_000, 200)
+    assert lehr.identify(range(1000), map(schedule, range(1000))).schedule == schedule
+
+
 def test_a_log_of_every_tenth_step_gives_back_the_same_text():
     schedule = PEAK * parse("linear 100 to 1, cosine 900 to 0.1")
     steps = [*range(0, 1000, 10), 999]
