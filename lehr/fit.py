@@ -35,6 +35,10 @@ class Identified:
     words which value of the curve an update uses. `error` is the greatest distance from the log, at step `error_at`;
     `tolerance` is what the log's own digits allow. `departures` are the steps at which the log leaves a curve before
     its end, as a run does that is resumed under another horizon.
+
+    `error` and `tolerance` are in the log's own unit, `error_share` is the error as a share of the peak. Where the log
+    seems to count from 1, `from_zero` is the text with the first update at step 0, and `warmup` and `total` are its;
+    `schedule` and `text` are at the log's own steps.
     """
 
     schedule: Schedule | None
@@ -50,6 +54,11 @@ class Identified:
     tolerance: float
     departures: tuple[int, ...]
     departs_at: int | None = None
+    from_zero: str | None = None
+
+    @property
+    def error_share(self) -> float:
+        return self.error / self.peak if self.peak else self.error
 
     def __bool__(self) -> bool:
         return self.schedule is not None
@@ -90,7 +99,10 @@ def identify(steps: Iterable[int], lrs: Iterable[float]) -> Identified:
 
 def _read(steps: Iterable[int], lrs: Iterable[float]) -> list[tuple[int, float]]:
     log: dict[int, float] = {}
-    for step, value in zip(list(steps), list(lrs), strict=True):
+    at, values = list(steps), list(lrs)
+    if len(at) != len(values):
+        raise ValueError(f"there are {len(at)} steps and {len(values)} learning rates; give one learning rate a step")
+    for step, value in zip(at, values, strict=True):
         if not (is_number(step) and 0 <= step < math.inf and step == int(step)):
             raise ValueError(f"a step is a whole number of completed updates, not {step!r}")
         if not (is_number(value) and 0 <= value < math.inf):
@@ -264,8 +276,10 @@ def _described(layout: Layout, departs_at: int | None = None) -> Identified:
         if departs_at is None or s < departs_at
     ]
     error = max(errors)
+    zero = _from_zero(layout)
+    counted = zero or unit
     warmup = 0.0
-    for ramp, name in zip(unit.ramps, unit._phases(), strict=True):
+    for ramp, name in zip(counted.ramps, counted._phases(), strict=True):
         if name != "warmup":
             break
         warmup = ramp.end
@@ -281,7 +295,7 @@ def _described(layout: Layout, departs_at: int | None = None) -> Identified:
         layout.peak,
         _family(unit),
         warmup,
-        unit.total,
+        counted.total,
         unit.ramps[-1].end_value,
         words,
         error,
@@ -289,7 +303,20 @@ def _described(layout: Layout, departs_at: int | None = None) -> Identified:
         max(points.tolerances),
         layout.departures,
         departs_at,
+        None if zero is None else str(zero),
     )
+
+
+def _from_zero(layout: Layout) -> Schedule | None:
+    """The schedule one step earlier, where it begins with an update at a level that no log shows; else None."""
+    unit = layout.unit
+    if len(unit.ramps) < 2 or layout.points.steps[0] < 1:
+        return None
+    first, second = unit.ramps[:2]
+    if not (is_level(first) and first.duration == second.begin == 1 and first.end_value == second.start_value):
+        return None
+    rest = (Ramp(r.begin - 1, r.duration, r.start_value, r.end_value, r.shape) for r in unit.ramps[1:])
+    return Schedule(tuple(rest), unit.sample)
 
 
 def _family(unit: Schedule) -> str:
