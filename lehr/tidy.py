@@ -121,7 +121,13 @@ def tidied(points: Points, seeds: list[tuple[float, Schedule]]) -> list[tuple[fl
     """Schedules, with their peaks, near to the seeds and at every point of the log; fewer digits first."""
     found: list[tuple[float, Schedule]] = []
     seen = set()
-    for peak, unit in seeds:
+    # a wave through rounded points may turn a little before the log ends; what begins there is of no weight
+    cut = [
+        (peak, Schedule(unit.ramps[:-1], unit.sample))
+        for peak, unit in seeds
+        if len(unit.ramps) > 1 and unit.ramps[-1].begin >= points.steps[-1] - 5
+    ]
+    for peak, unit in [*cut, *seeds]:
         loose = points.share > 1e-9
         alike = (
             unit.sample,

@@ -116,6 +116,7 @@ ROUNDED = [
     "linear 100 to 1, cosine 900 to 0.1",
     "linear 100 to 1, linear 900 to 0",
     "linear 100 to 1, hold 700, sqrt 200 to 0",
+    "linear 100 to 1, hold 700, cosine 200 to 0.1",
 ]
 
 
