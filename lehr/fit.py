@@ -35,6 +35,10 @@ class Identified:
     words which value of the curve an update uses. `error` is the greatest distance from the log, at step `error_at`;
     `tolerance` is what the log's own digits allow. `departures` are the steps at which the log leaves a curve before
     its end, as a run does that is resumed under another horizon.
+
+    `error` and `tolerance` are in the log's own unit, `error_share` is the error as a share of the peak. Where the log
+    seems to count from 1, `from_zero` is the text with the first update at step 0, and `warmup` and `total` are its;
+    `schedule` and `text` are at the log's own steps.
     """
 
     schedule: Schedule | None
@@ -50,6 +54,11 @@ class Identified:
     tolerance: float
     departures: tuple[int, ...]
     departs_at: int | None = None
+    from_zero: str | None = None
+
+    @property
+    def error_share(self) -> float:
+        return self.error / self.peak if self.peak else self.error
 
     def __bool__(self) -> bool:
         return self.schedule is not None
@@ -71,7 +80,10 @@ def identify(steps: Iterable[int], lrs: Iterable[float]) -> Identified:
     logged = _read(steps, lrs)
     best: tuple[float, Layout] | None = None
     for tolerances in _tolerances([value for _, value in logged]):
-        points = Points([step for step, _ in logged], [value for _, value in logged], list(tolerances), dict(logged))
+        values = [value for _, value in logged]
+        points = Points(
+            [step for step, _ in logged], values, list(tolerances), dict(logged), _written(values, tolerances)
+        )
         for rare in (False, True):
             path, until = _cut(_thinned(points), rare)
             cost = sum(piece.cost + 1 for piece, *_ in path)
@@ -87,7 +99,10 @@ def identify(steps: Iterable[int], lrs: Iterable[float]) -> Identified:
 
 def _read(steps: Iterable[int], lrs: Iterable[float]) -> list[tuple[int, float]]:
     log: dict[int, float] = {}
-    for step, value in zip(list(steps), list(lrs), strict=True):
+    at, values = list(steps), list(lrs)
+    if len(at) != len(values):
+        raise ValueError(f"there are {len(at)} steps and {len(values)} learning rates; give one learning rate a step")
+    for step, value in zip(at, values, strict=True):
         if not (is_number(step) and 0 <= step < math.inf and step == int(step)):
             raise ValueError(f"a step is a whole number of completed updates, not {step!r}")
         if not (is_number(value) and 0 <= value < math.inf):
@@ -112,6 +127,22 @@ def _tolerances(values: list[float]) -> Iterator[list[float]]:
         decimals = 0.5 * 10.0 ** min(int(number.exponent) for number in written)
         digits = 0.5 * 10.0 ** (math.floor(math.log10(peak)) - most + 1)
         yield [max(exact, decimals, digits)] * len(values)
+
+
+def _written(values: list[float], tolerances: list[float]) -> list[list[float]]:
+    """Half a unit of the last digit of each value, where that is what it may be off by.
+
+    For the two ways of writing few digits: as many decimals each (%.6f), or as many digits each (%.2e).
+    """
+    peak = max(values) or 1.0
+    written = [Decimal(repr(v)).normalize().as_tuple() for v in values if v]
+    most = max((len(number.digits) for number in written), default=17)
+    if max(tolerances) <= 1e-6 * peak and (most > 9 or max(tolerances) <= 1e-9 * peak):
+        return []
+    exact = 1e-12 * peak
+    decimals = 0.501 * 10.0 ** min(int(number.exponent) for number in written) + exact
+    digits = [(0.501 * 10.0 ** (math.floor(math.log10(v)) - most + 1) if v else 0.0) + exact for v in values]
+    return [[decimals] * len(values), digits]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -245,8 +276,10 @@ def _described(layout: Layout, departs_at: int | None = None) -> Identified:
         if departs_at is None or s < departs_at
     ]
     error = max(errors)
+    zero = _from_zero(layout)
+    counted = zero or unit
     warmup = 0.0
-    for ramp, name in zip(unit.ramps, unit._phases(), strict=True):
+    for ramp, name in zip(counted.ramps, counted._phases(), strict=True):
         if name != "warmup":
             break
         warmup = ramp.end
@@ -262,7 +295,7 @@ def _described(layout: Layout, departs_at: int | None = None) -> Identified:
         layout.peak,
         _family(unit),
         warmup,
-        unit.total,
+        counted.total,
         unit.ramps[-1].end_value,
         words,
         error,
@@ -270,7 +303,20 @@ def _described(layout: Layout, departs_at: int | None = None) -> Identified:
         max(points.tolerances),
         layout.departures,
         departs_at,
+        None if zero is None else str(zero),
     )
+
+
+def _from_zero(layout: Layout) -> Schedule | None:
+    """The schedule one step earlier, where it begins with an update at a level that no log shows; else None."""
+    unit = layout.unit
+    if len(unit.ramps) < 2 or layout.points.steps[0] < 1:
+        return None
+    first, second = unit.ramps[:2]
+    if not (is_level(first) and first.duration == second.begin == 1 and first.end_value == second.start_value):
+        return None
+    rest = (Ramp(r.begin - 1, r.duration, r.start_value, r.end_value, r.shape) for r in unit.ramps[1:])
+    return Schedule(tuple(rest), unit.sample)
 
 
 def _family(unit: Schedule) -> str:

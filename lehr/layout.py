@@ -15,11 +15,12 @@ from lehr import pieces
 from lehr.pieces import Piece, Points, Section
 from lehr.ramp import Ramp
 from lehr.schedule import Sample, Schedule
+from lehr.tidy import GRIDS, tidied
 from lehr.verbs import is_level
 from lehr.words import write_number
 
+TRIED = 40  # layouts near which plainer ones are looked for
 SAMPLES: tuple[Sample, ...] = ("end", "start")
-GRIDS = (10_000, 5000, 1000, 500, 100, 50, 10, 5, 1)
 
 Path = list[tuple[Piece, int, int]]  # a piece, and the steps of its first and last point
 
@@ -100,17 +101,30 @@ def laid_out(points: Points, path: Path, until: int | None = None) -> Layout | N
         for j, (a, b) in zip(jumps, pairwise(path), strict=True)
     ]
     ways = [met, *([jumps] if jumps != met else []), *([levels] if levels != jumps else [])]
+
+    def length(one: tuple[float, Schedule]) -> float:
+        return _length(*one, points.steps[-1] + 1)
+
     made: dict[tuple[float, Schedule], float] = {}
     for sample, joints, early, late in product(SAMPLES, ways, (1, 0), (1, 0)):
         for grid in (*GRIDS, 0):
             one = _schedule(points, path, joints, sample, grid, early, late)
             if one is not None:
                 unseen = one[0] > (1 + 2 * points.share) * max(points.values)
-                made.setdefault(one, _length(*one, points.steps[-1] + 1) + 8 * unseen)
+                made.setdefault(one, length(one) + 8 * unseen)
     fitting: dict[str, tuple[float, Schedule]] = {}
     for peak, unit in sorted(made, key=lambda one: made[one]):
         if unit.sample not in fitting and _fits(points, peak * unit, until):
             fitting[unit.sample] = peak, unit
+    if until is None:
+        tidy = tidied(points, sorted(made, key=lambda one: made[one])[:TRIED])
+        if tidy and points.own:
+            fitting = {}  # those were held to one tolerance for all; these to each number's own last digit
+        for one in tidy:
+            before = fitting.get(one[1].sample)
+            if before is None or length(one) < length(before):
+                fitting[one[1].sample] = one
+        fitting = {one[1].sample: one for one in sorted(fitting.values(), key=length)}
     if not fitting:
         return None
     peak, unit = next(iter(fitting.values()))

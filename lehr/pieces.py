@@ -25,6 +25,8 @@ class Points:
     values: Sequence[float]
     tolerances: Sequence[float]
     at: dict[int, float]  # the value by its step
+    # what a log of few digits may be off by, point for point, in each format that its numbers may have been written in
+    own: Sequence[list[float]] = ()
 
     @property
     def share(self) -> float:
@@ -200,7 +202,7 @@ def root(points: Points, i: int, j: int) -> Piece | None:
 
     def sections(t0: float, t1: float) -> list[Section]:
         u0 = (t0 - zero) / (t1 - zero)
-        shape = "sqrt" if abs(u0) < 1e-6 else f"sqrt:{write_number(_short(u0, points.share))}"
+        shape = "sqrt" if abs(u0) < max(1e-6, points.share) else f"sqrt:{write_number(_short(u0, points.share))}"
         return [(t0, t1, c if shape == "sqrt" else curve(t0), curve(t1), shape)]
 
     return Piece("sqrt", 3, curve, sections, left=zero)
@@ -338,7 +340,11 @@ def between(points: Points, i: int, j: int, end: tuple[float, float] | None = No
         number = _solve(lambda x, family=family: family(a, b, x)(u) - middle)  # type: ignore[misc]
         if number is not None:
             for parameter in dict.fromkeys((_short(number, 1e-6), _short(number, points.share), number)):
-                if found := piece(form.format(write_number(parameter)), family(a, b, parameter), 3):
+                try:
+                    curve = family(a, b, parameter)
+                except ValueError:
+                    continue  # a number that the family does not take, as `inverse_sqrt:1`
+                if found := piece(form.format(write_number(parameter)), curve, 3):
                     return found
     return None
 

@@ -111,6 +111,43 @@ def test_a_log_gives_back_the_text_it_was_made_from_in_each_way_of_writing_numbe
     assert (found.text, found.peak) == (text, PEAK) or lehr.diff(parse(found.text), parse(text), 1e-5).first is None
 
 
+ROUNDED = [
+    "linear 100 to 1, cosine 900 to 0, sampled at start",
+    "linear 100 to 1, cosine 900 to 0.1",
+    "linear 100 to 1, linear 900 to 0",
+    "linear 100 to 1, hold 700, sqrt 200 to 0",
+    "linear 100 to 1, hold 700, cosine 200 to 0.1",
+]
+
+
+@pytest.mark.parametrize("text", ROUNDED)
+@pytest.mark.parametrize("form", ["%.6f", "%.7f", "%.2e", "%.4e"])
+@pytest.mark.parametrize("stride", [1, 10])
+def test_a_log_of_few_digits_or_few_steps_gives_back_the_very_text(text, form, stride):
+    schedule, steps = PEAK * parse(text), range(0, 1000, stride)
+    found = lehr.identify(steps, [float(form % schedule(step)) for step in steps])
+    assert (found.text, found.peak) == (text, PEAK)
+    assert [form % found.schedule(step) for step in steps] == [form % schedule(step) for step in steps]
+
+
+def test_each_number_of_few_digits_is_held_to_its_own_last_digit():
+    # beside the peak this floor is nothing, but its own digits say what it is
+    schedule = PEAK * parse("linear 100 to 1, linear 900 to 0.0001234")
+    found = lehr.identify(range(1000), [float(f"{schedule(step):.2e}") for step in range(1000)])
+    assert f"{found.schedule(999):.2e}" == f"{schedule(999):.2e}" == "3.70e-08"
+
+
+def test_a_number_that_a_family_does_not_take_is_passed_over():
+    schedule = PEAK * parse("cosine 500 from 1 to 0, cosine 500 from 1 to 0, cosine 1000 from 1 to 0")
+    steps = range(0, 2000, 7)
+    lehr.identify(steps, [float(f"{schedule(step):.2e}") for step in steps])  # was: inverse_sqrt:1 needs a number ...
+
+
+def test_the_schedule_behind_a_part_of_an_exact_log_is_equal_to_it():
+    schedule = lehr.cosine(10_000, 200)
+    assert lehr.identify(range(1000), map(schedule, range(1000))).schedule == schedule
+
+
 def test_a_log_of_every_tenth_step_gives_back_the_same_text():
     schedule = PEAK * parse("linear 100 to 1, cosine 900 to 0.1")
     steps = [*range(0, 1000, 10), 999]
@@ -164,7 +201,7 @@ def test_noise_is_no_schedule_and_the_beginning_is_said_to_fit():
         ([0, 0], [1, 2], "step 0 stands twice in the log, with 1.0 and 2"),
         ([0, 1], [1, -1], "at step 1 the learning rate is -1; it is a finite number >= 0"),
         ([0, 1], [1, float("nan")], "at step 1 the learning rate is nan"),
-        ([0, 1], [1], "argument 2 is shorter than argument 1"),
+        ([0, 1], [1], "there are 2 steps and 1 learning rates; give one learning rate a step"),
     ],
 )
 def test_what_is_no_log_is_refused(steps, lrs, message):
@@ -215,6 +252,43 @@ def test_identify_reads_a_run_s_log_and_csv(kind, tmp_path):
     found = json.loads(done.stdout)
     assert found["fits"] is True and found["text"] == "linear 20 to 1, cosine 180 to 0.1" and found["departures"] == []
     assert parse(found["schedule"])(100) == pytest.approx(found["peak"] * parse(found["text"])(100))
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_identify_reads_standard_input(name):
+    log = "step,lr\n" + "".join(f"{row['step']},{row['lr']!r}\n" for row in rows() if "lr" in row)
+    done = subprocess.run(
+        [sys.executable, "-m", "lehr", "identify", name], input=log, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0 and done.stdout.startswith("linear 20 to 1, cosine 180 to 0.1\n"), done.stderr
+
+
+def test_a_log_that_counts_from_1_is_said_to(tmp_path):
+    schedule = PEAK * parse("linear 100 to 1, cosine 900 to 0, sampled at start")
+    found = lehr.identify(range(1, 1001), map(schedule, range(1000)))
+    assert found.from_zero == "linear 100 to 1, cosine 900 to 0, sampled at start"
+    assert (found.warmup, found.total, found.schedule(101)) == (100, 1000, schedule(100))
+    assert lehr.identify(range(1000), map(schedule, range(1000))).from_zero is None
+    path = tmp_path / "log.csv"
+    path.write_text("step,lr\n" + "".join(f"{step + 1},{schedule(step)!r}\n" for step in range(1000)))
+    assert "the log seems to count from 1" in " ".join(lehr_command("identify", path).stdout.split())
+
+
+def strict_json(text):
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_json_has_the_error_as_a_share_too_and_null_where_there_is_none(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("step,lr\n" + "".join(f"{row['step']},{row['lr']:.6f}\n" for row in rows() if "lr" in row))
+    found = strict_json(lehr_command("identify", path, "--json").stdout)
+    assert found["error_share"] == pytest.approx(found["error"] / found["peak"]) and found["departs_at"] is None
+    path.write_text("step,lr\n" + "".join(f"{step},{zlib.crc32(b'%d' % step)}\n" for step in range(100)))
+    found = strict_json(lehr_command("identify", path, "--json").stdout)
+    assert found["fits"] is False and found["error"] is None and found["error_share"] is None
 
 
 def test_identify_says_that_nothing_fits_and_exits_with_1(tmp_path):

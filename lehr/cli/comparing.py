@@ -2,9 +2,10 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from math import inf
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,7 +192,9 @@ def _add_identify(commands: Commands) -> Parser:
         allow_abbrev=False,
         epilog="Exits with 1 if no schedule fits.",
     )
-    command.add_argument("file", metavar="FILE", type=Path, help="a JSONL or CSV log, or a run's folder")
+    command.add_argument(
+        "file", metavar="FILE", type=Path, help="a JSONL or CSV log (- for standard input), or a run's folder"
+    )
     command.add_argument("--column", default="lr", metavar="NAME", help="of the learning rates (default lr)")
     command.add_argument("--step-column", default="step", metavar="NAME", help="of the steps (default step)")
     command.add_argument("--json", action="store_true", help="print the findings as JSON")
@@ -205,9 +208,10 @@ def _identify(options: argparse.Namespace) -> int:
     steps, lrs = _read_log(options.file, options.step_column, options.column)
     found = identify(steps, lrs)
     if options.json:
-        facts = {name: value for name in found.__slots__ if (value := getattr(found, name)) not in (None, inf)}
+        facts = {name: getattr(found, name) for name in (*found.__slots__, "error_share")}
+        facts = {k: None if isinstance(v, float) and not isfinite(v) else v for k, v in facts.items()}
         facts["schedule"] = None if found.schedule is None else str(found.schedule)
-        print(json.dumps({"fits": bool(found), **facts}, indent=2))
+        print(json.dumps({"fits": bool(found), **facts}, indent=2, allow_nan=False))
         return 0 if found else 1
     if not found:
         print(_filled(f"no schedule fits {options.file}: the best one is left at step {found.departs_at:,}", 3))
@@ -224,8 +228,11 @@ def _identify(options: argparse.Namespace) -> int:
         ("log", f"{len(set(steps)):,} points, steps {min(steps):,} to {max(steps):,}"),
     ]
     if found:
-        share = found.error / found.peak
+        share = found.error_share
         rows.append(("error", f"at most {share:.1e} of the peak (step {found.error_at:,})" if share else "none"))
+    if found.from_zero:
+        text = f"the log seems to count from 1; with the first update at step 0 it is {found.from_zero}"
+        rows.append(("count", text))
     if found.departures:
         rows.append(("departures", "a curve is left before its end at step " + ", ".join(map(str, found.departures))))
     for name, text in rows:
@@ -239,10 +246,12 @@ def _read_log(path: Path, step: str, column: str) -> tuple[list[int], list[float
 
     if path.is_dir():
         path = path / "metrics.jsonl"
-    if not path.is_file():
-        raise ValueError(f"no such file: {path}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ValueError(f"no such file: {path}") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ValueError(f"{path} is no text; give a JSONL or CSV file") from None
     rows: list[tuple[int, dict[str, Any]]] = []
