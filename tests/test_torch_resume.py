@@ -206,3 +206,42 @@ def test_a_loaded_peak_that_is_not_the_codes_is_told():
     second.param_groups[0]["initial_lr"] = 0.2
     resumed.refresh()
     assert resumed.get_last_lr() == [0.2 * OLD(5)]
+
+
+@pytest.mark.parametrize("way", ["saved", "new", "extend"])
+def test_the_first_update_has_the_chosen_schedules_lr_whichever_is_loaded_first(way):
+    first = optimizer_with(0.1)
+    scheduler = Scheduler(first, OLD)
+    lrs_used(first, scheduler, 80)
+    saved = through_a_file([first.state_dict(), scheduler.state_dict()])
+    expected = {"saved": OLD, "new": NEW, "extend": OLD.extend(NEW, at=80)}[way]
+    for optimizer_first in (True, False):
+        second, used = optimizer_with(0.1), []
+        resumed = Scheduler(second, NEW, on_mismatch=way)
+        if optimizer_first:
+            second.load_state_dict(saved[0])
+        resumed.load_state_dict(saved[1])
+        if not optimizer_first:
+            second.load_state_dict(saved[0])
+            assert resumed.record()["lr"] == 0.1 * expected(80), "what is told is what will be used"
+        second.register_step_post_hook(lambda optimizer, *_: used.append(values(optimizer, "lr")))  # noqa: B023
+        lrs_used(second, resumed, 2)
+        assert used == [[0.1 * expected(80)], [0.1 * expected(81)]]
+
+
+@pytest.mark.parametrize("order", ["optimizer scheduler", "scheduler optimizer", "optimizer look scheduler"])
+def test_a_state_without_initial_values_never_becomes_the_peak_in_any_order(order):
+    foreign = optimizer_with(0.003).state_dict()
+    state = saved_after(50, OLD, optimizer_with(0.1))
+    optimizer, used = optimizer_with(0.1), []
+    scheduler = Scheduler(optimizer, OLD)
+    for act in order.split():
+        if act == "optimizer":
+            optimizer.load_state_dict(foreign)
+        elif act == "scheduler":
+            scheduler.load_state_dict(state)
+        else:
+            assert scheduler.base_lrs == [0.1] and scheduler.record()["lr"] == 0.1 * OLD(0)
+    optimizer.register_step_post_hook(lambda optimizer, *_: used.append(values(optimizer, "lr")))
+    lrs_used(optimizer, scheduler, 2)
+    assert used == [[0.1 * OLD(50)], [0.1 * OLD(51)]]
