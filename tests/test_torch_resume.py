@@ -245,3 +245,41 @@ def test_a_state_without_initial_values_never_becomes_the_peak_in_any_order(orde
     optimizer.register_step_post_hook(lambda optimizer, *_: used.append(values(optimizer, "lr")))
     lrs_used(optimizer, scheduler, 2)
     assert used == [[0.1 * OLD(50)], [0.1 * OLD(51)]]
+
+
+@pytest.mark.parametrize("order", ["optimizer scheduler", "scheduler optimizer"])
+def test_new_takes_the_codes_peak_and_weight_decay_too(order):
+    first = optimizer_with(0.1, weight_decay=0.1)
+    state = saved_after(50, OLD, first, weight_decay=NEW)
+    second, used = optimizer_with(0.2, weight_decay=0.3), []
+    resumed = Scheduler(second, OLD, weight_decay=NEW, on_mismatch="new")
+    for which in order.split():
+        second.load_state_dict(first.state_dict()) if which == "optimizer" else resumed.load_state_dict(state)
+    second.register_step_post_hook(lambda o, *_: used.append(values(o, "lr") + values(o, "weight_decay")))
+    lrs_used(second, resumed, 2)
+    assert used == [[0.2 * OLD(50), 0.3 * NEW(50)], [0.2 * OLD(51), 0.3 * NEW(51)]]
+
+
+def test_a_loaded_weight_decay_that_is_not_the_codes_is_told():
+    first = optimizer_with(0.1, weight_decay=0.1)
+    state = saved_after(50, OLD, first, weight_decay=NEW)
+    second = optimizer_with(0.1, weight_decay=0.2)
+    resumed = Scheduler(second, OLD, weight_decay=NEW)
+    second.load_state_dict(first.state_dict())
+    with pytest.warns(
+        UserWarning, match=r"brings initial_weight_decay=0\.1 for parameter group 0, which had 0\.2 here"
+    ):
+        resumed.load_state_dict(state)
+    assert len(resumed.told) == 1 and values(second, "weight_decay") == [0.1 * NEW(50)]
+
+
+@pytest.mark.parametrize("order", ["optimizer scheduler", "scheduler optimizer"])
+def test_a_weight_decay_that_is_scheduled_no_more_is_the_initial_one_again(order):
+    first = optimizer_with(0.1, weight_decay=0.1)
+    state = saved_after(50, OLD, first, weight_decay=OLD)
+    second = optimizer_with(0.1, weight_decay=0.1)
+    resumed = Scheduler(second, OLD, on_mismatch="new")
+    for which in order.split():
+        second.load_state_dict(first.state_dict()) if which == "optimizer" else resumed.load_state_dict(state)
+    second.step()
+    assert values(second, "weight_decay") == [0.1]

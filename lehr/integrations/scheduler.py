@@ -82,6 +82,10 @@ class Scheduler(LRScheduler):
             raise ValueError(f"on_skip is one of {', '.join(ON_SKIP)}, not {on_skip!r}")
         self.on_mismatch, self.on_skip = on_mismatch, on_skip
         self.skipped = 0
+        self.told: list[
+            str
+        ] = []  # what loading a state warned of, for those whose warnings are swallowed (the Trainer)
+        self._dropped: set[str] = set()  # targets of a loaded state that are not scheduled any more
         self._asked: dict[str, dict[str, str]] = {}  # along which schedule of the code a saved one was extended
         self._groups: list[Group] = []  # the optimizer's own list
         self._known: list[Group] = []  # and what was in it
@@ -176,13 +180,17 @@ class Scheduler(LRScheduler):
         for index, (old, group) in enumerate(zip(before, groups, strict=False)):
             for name in [name for name in old if name.startswith("initial_")]:
                 # one that was saved without a scheduler has no initial values: what it has may be anything
-                if group.setdefault(name, old[name]) != old[name]:
-                    warnings.warn(
-                        f"the loaded optimizer brings {name}={group[name]} for {describe(index, group)}, "
-                        f"which had {old[name]} here; the loaded one goes on: to change it, set group['{name}'] and "
-                        "call scheduler.refresh()",
-                        stacklevel=4,
-                    )
+                if group.setdefault(name, old[name]) == old[name]:
+                    continue
+                if self.on_mismatch == "new":
+                    group[name] = old[name]
+                    continue
+                warnings.warn(
+                    f"the loaded optimizer brings {name}={_short(group[name])} for {describe(index, group)}, "
+                    f"which had {_short(old[name])} here; the loaded one goes on: to change it, write "
+                    f"on_mismatch=\"new\", or set group['{name}'] and call scheduler.refresh()",
+                    stacklevel=4,
+                )
 
     def _look(self) -> None:
         """Before an update: groups that are not those of the last step get this step's values, or are refused."""
@@ -202,13 +210,18 @@ class Scheduler(LRScheduler):
             for group, value in pairs:
                 if chosen is None or id(group) in chosen:
                     put(group, target, value * factor)
+        for target in self._dropped:
+            for index, group in enumerate(self._known):
+                if chosen is None or id(group) in chosen:
+                    own = hyperparameters.resolve(target, index, group)
+                    put(group, own, initial(group, own))
 
     def refresh(self) -> None:
         """Read the groups' initial values again and set this step's, after changing `group["initial_lr"]` by hand.
 
         A child whose turn it is not, and one whose LR another multiplies, leaves what is set: its next step counts.
         """
-        mine = not self._child or self._is_set()
+        mine = self.last_epoch >= 0 and (not self._child or self._is_set())
         self._groups = self.optimizer.param_groups
         self._bind()
         if mine:
@@ -216,7 +229,7 @@ class Scheduler(LRScheduler):
 
     def _is_set(self) -> bool:
         """Whether the groups' LRs are those of this step, as set from the initial values that were read last."""
-        driven = [each for each in (*self._plain, *self._careful) if each[1] == "lr" and self.last_epoch >= 0]
+        driven = [each for each in (*self._plain, *self._careful) if each[1] == "lr"]
         return bool(driven) and all(
             math.isclose(group["lr"], value * curve(self.last_epoch), rel_tol=1e-6)
             for curve, _, pairs in driven
@@ -290,8 +303,20 @@ class Scheduler(LRScheduler):
         """Go on at the saved step: the groups get the values of that step at once.
 
         Raises ValueError if a saved schedule is another one, unless `on_mismatch` says which one to take; then nothing
-        was taken over.
+        was taken over. What it warns of is kept in `told`.
         """
+        parent = sys._getframe(1).f_locals.get(
+            "self"
+        )  # SequentialLR and ChainedScheduler do not show themselves before
+        self._child |= any(child is self for child in getattr(parent, "_schedulers", ()))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            self._load(state_dict)
+        self.told = [str(each.message) for each in caught]
+        for message in self.told:
+            warnings.warn(message, stacklevel=2)
+
+    def _load(self, state_dict: dict[str, Any]) -> None:
         if not {"last_epoch", "schedule", "fingerprint"} <= set(state_dict):
             raise ValueError(
                 f"this is not the state of a lehr Scheduler: its keys are {', '.join(state_dict) or 'none'}"
@@ -319,7 +344,7 @@ class Scheduler(LRScheduler):
             "self"
         )  # SequentialLR and ChainedScheduler do not show themselves before
         self._child |= any(child is self for child in getattr(parent, "_schedulers", ()))
-        self.targets, self._asked = targets, asked
+        self.targets, self._asked, self._dropped = targets, asked, {*saved, *self.targets} - set(targets)
         self.last_epoch, self.skipped = step, state_dict.get("skipped", 0)
         self._step_count = max(step, 0) + 1
         self._bind()
@@ -365,6 +390,10 @@ def _is_plain(binding: Binding) -> bool:
     curve, target, pairs = binding
     known = target in ("lr", "weight_decay") or (target == "momentum" and isinstance(curve, Schedule))
     return known and not any(isinstance(group[target], Tensor) for group, _ in pairs)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, (int, float)) else str(value)
 
 
 def _show(groups: Sequence[Group], target: str, rules: Rules, pattern: str, value: float) -> str:
