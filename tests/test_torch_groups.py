@@ -112,6 +112,43 @@ def test_a_group_added_later_that_no_pattern_fits_is_refused_before_its_first_up
             act()
 
 
+@pytest.mark.parametrize("covered", [True, False])
+def test_a_group_in_anothers_place_is_scheduled_or_refused(covered):
+    """As many groups as before, but not the same ones."""
+    optimizer, used = named(head=0.1, a=0.1), []
+    scheduler = Scheduler(optimizer, {"head": ONE, "*" if covered else "a": TWO})
+    lrs_used(optimizer, scheduler, 5)
+    del optimizer.param_groups[1]
+    optimizer.add_param_group(new_group("b", 0.5))
+    optimizer.register_step_post_hook(lambda optimizer, *_: used.append(values(optimizer, "lr")))
+    if covered:
+        lrs_used(optimizer, scheduler, 2)
+        assert used == [[0.1 * ONE(step), 0.5 * TWO(step)] for step in (5, 6)]
+    else:
+        with pytest.raises(ValueError, match="fits parameter group 'b'"):
+            optimizer.step()
+
+
+def test_what_is_told_of_a_late_group_is_what_its_first_update_uses():
+    for tell in (lambda s: s.record()["groups"][1]["lr"], lambda s: s.get_last_lr()[1], lambda s: s.get_lr()[1]):
+        optimizer = named(head=0.1)
+        scheduler = Scheduler(optimizer, {"head": ONE, "*": TWO})
+        lrs_used(optimizer, scheduler, 5)
+        optimizer.add_param_group(new_group("b", 0.5))
+        assert tell(scheduler) == 0.5 * TWO(5)
+
+
+def test_a_step_that_is_refused_does_not_advance_the_clock():
+    optimizer = named(head=0.1)
+    scheduler = Scheduler(optimizer, {"head": ONE})
+    lrs_used(optimizer, scheduler, 5)
+    optimizer.add_param_group(new_group("b", 0.5))
+    for _ in range(3):
+        with pytest.raises(ValueError, match="fits parameter group 'b'"):
+            scheduler.step()
+    assert scheduler.last_epoch == 5
+
+
 def test_a_copy_watches_its_own_optimizer():
     optimizer = named(head=0.1)
     clone = copy.deepcopy(Scheduler(optimizer, {"head": ONE}))

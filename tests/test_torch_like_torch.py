@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import (
     ChainedScheduler,
     ConstantLR,
     CosineAnnealingLR,
+    ExponentialLR,
     LambdaLR,
     LinearLR,
     ReduceLROnPlateau,
@@ -247,6 +248,46 @@ def test_a_child_of_chained_scheduler_is_what_lambda_lr_is(first):
         children = [kind(optimizer, CURVE), ConstantLR(optimizer, 0.5, 4)]
         used.append(lrs_used(optimizer, ChainedScheduler(children if first else children[::-1]), 12))
     assert used[0] == used[1]
+
+
+@pytest.mark.parametrize("optimizer_first", [True, False])
+def test_a_child_of_chained_scheduler_resumes_as_lambda_lr_does(optimizer_first):
+    def chain():
+        optimizer = optimizer_with(0.1)
+        return optimizer, ChainedScheduler([Scheduler(optimizer, CURVE), ExponentialLR(optimizer, 0.5)])
+
+    first, scheduler = chain()
+    lrs_used(first, scheduler, 5)
+    saved = through_a_file([first.state_dict(), scheduler.state_dict()])
+    second, resumed = chain()
+    for load in (second, resumed) if optimizer_first else (resumed, second):
+        load.load_state_dict(saved[load is resumed])
+    assert lrs_used(second, resumed, 5) == lrs_used(first, scheduler, 5)
+
+
+def test_a_sequential_lr_loaded_twice_is_loaded_once():
+    first = optimizer_with(0.1)
+    scheduler = sequence(Scheduler, ("curve", "curve", "linear"), first)
+    lrs_used(first, scheduler, 11)
+    saved = through_a_file([first.state_dict(), scheduler.state_dict()])
+    second = optimizer_with(0.1)
+    resumed = sequence(Scheduler, ("curve", "curve", "linear"), second)
+    for _ in range(2):
+        second.load_state_dict(saved[0])
+        resumed.load_state_dict(saved[1])
+        assert values(second, "lr") == values(first, "lr")
+    assert lrs_used(second, resumed, 3) == lrs_used(first, scheduler, 3)
+
+
+def test_refreshing_a_child_whose_turn_it_is_not_sets_nothing():
+    optimizer = optimizer_with(0.1)
+    children = [Scheduler(optimizer, curve) for curve in (0.7 * lehr.constant(9), CURVE, CURVE)]
+    both = SequentialLR(optimizer, children, [2, 10])
+    lrs_used(optimizer, both, 4)
+    optimizer.param_groups[0]["initial_lr"] = 0.2
+    for child, expected in zip(children, (0.1 * CURVE(2), 0.2 * CURVE(2), 0.2 * CURVE(2)), strict=True):
+        child.refresh()
+        assert values(optimizer, "lr") == [expected]
 
 
 def test_reduce_lr_on_plateau_beside_it_acts_on_the_peak():

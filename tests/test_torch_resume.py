@@ -206,3 +206,80 @@ def test_a_loaded_peak_that_is_not_the_codes_is_told():
     second.param_groups[0]["initial_lr"] = 0.2
     resumed.refresh()
     assert resumed.get_last_lr() == [0.2 * OLD(5)]
+
+
+@pytest.mark.parametrize("way", ["saved", "new", "extend"])
+def test_the_first_update_has_the_chosen_schedules_lr_whichever_is_loaded_first(way):
+    first = optimizer_with(0.1)
+    scheduler = Scheduler(first, OLD)
+    lrs_used(first, scheduler, 80)
+    saved = through_a_file([first.state_dict(), scheduler.state_dict()])
+    expected = {"saved": OLD, "new": NEW, "extend": OLD.extend(NEW, at=80)}[way]
+    for optimizer_first in (True, False):
+        second, used = optimizer_with(0.1), []
+        resumed = Scheduler(second, NEW, on_mismatch=way)
+        if optimizer_first:
+            second.load_state_dict(saved[0])
+        resumed.load_state_dict(saved[1])
+        if not optimizer_first:
+            second.load_state_dict(saved[0])
+            assert resumed.record()["lr"] == 0.1 * expected(80), "what is told is what will be used"
+        second.register_step_post_hook(lambda optimizer, *_: used.append(values(optimizer, "lr")))  # noqa: B023
+        lrs_used(second, resumed, 2)
+        assert used == [[0.1 * expected(80)], [0.1 * expected(81)]]
+
+
+@pytest.mark.parametrize("order", ["optimizer scheduler", "scheduler optimizer", "optimizer look scheduler"])
+def test_a_state_without_initial_values_never_becomes_the_peak_in_any_order(order):
+    foreign = optimizer_with(0.003).state_dict()
+    state = saved_after(50, OLD, optimizer_with(0.1))
+    optimizer, used = optimizer_with(0.1), []
+    scheduler = Scheduler(optimizer, OLD)
+    for act in order.split():
+        if act == "optimizer":
+            optimizer.load_state_dict(foreign)
+        elif act == "scheduler":
+            scheduler.load_state_dict(state)
+        else:
+            assert scheduler.base_lrs == [0.1] and scheduler.record()["lr"] == 0.1 * OLD(0)
+    optimizer.register_step_post_hook(lambda optimizer, *_: used.append(values(optimizer, "lr")))
+    lrs_used(optimizer, scheduler, 2)
+    assert used == [[0.1 * OLD(50)], [0.1 * OLD(51)]]
+
+
+@pytest.mark.parametrize("order", ["optimizer scheduler", "scheduler optimizer"])
+def test_new_takes_the_codes_peak_and_weight_decay_too(order):
+    first = optimizer_with(0.1, weight_decay=0.1)
+    state = saved_after(50, OLD, first, weight_decay=NEW)
+    second, used = optimizer_with(0.2, weight_decay=0.3), []
+    resumed = Scheduler(second, OLD, weight_decay=NEW, on_mismatch="new")
+    for which in order.split():
+        second.load_state_dict(first.state_dict()) if which == "optimizer" else resumed.load_state_dict(state)
+    second.register_step_post_hook(lambda o, *_: used.append(values(o, "lr") + values(o, "weight_decay")))
+    lrs_used(second, resumed, 2)
+    assert used == [[0.2 * OLD(50), 0.3 * NEW(50)], [0.2 * OLD(51), 0.3 * NEW(51)]]
+
+
+def test_a_loaded_weight_decay_that_is_not_the_codes_is_told():
+    first = optimizer_with(0.1, weight_decay=0.1)
+    state = saved_after(50, OLD, first, weight_decay=NEW)
+    second = optimizer_with(0.1, weight_decay=0.2)
+    resumed = Scheduler(second, OLD, weight_decay=NEW)
+    second.load_state_dict(first.state_dict())
+    with pytest.warns(
+        UserWarning, match=r"brings initial_weight_decay=0\.1 for parameter group 0, which had 0\.2 here"
+    ):
+        resumed.load_state_dict(state)
+    assert len(resumed.told) == 1 and values(second, "weight_decay") == [0.1 * NEW(50)]
+
+
+@pytest.mark.parametrize("order", ["optimizer scheduler", "scheduler optimizer"])
+def test_a_weight_decay_that_is_scheduled_no_more_is_the_initial_one_again(order):
+    first = optimizer_with(0.1, weight_decay=0.1)
+    state = saved_after(50, OLD, first, weight_decay=OLD)
+    second = optimizer_with(0.1, weight_decay=0.1)
+    resumed = Scheduler(second, OLD, on_mismatch="new")
+    for which in order.split():
+        second.load_state_dict(first.state_dict()) if which == "optimizer" else resumed.load_state_dict(state)
+    second.step()
+    assert values(second, "weight_decay") == [0.1]

@@ -44,17 +44,21 @@ def resolve(target: str, index: int, group: Group) -> str:
 
 
 def initial(group: Group, target: str) -> float:
-    """The group's initial value of a target, recorded when it is first asked for."""
+    """The group's initial value of a target: the one that was kept, or else what it has. Nothing is written."""
     key, _, index = target.partition(".")
-    name = f"initial_{key}"
-    value = group.get(name)
-    if value is None:
-        value = group[key]
-    if key == "betas":
-        group[name] = tuple(map(_plain, value))
-        return group[name][int(index)]  # type: ignore[no-any-return]
-    group[name] = _plain(value)
-    return group[name]  # type: ignore[no-any-return]
+    value = group.get(f"initial_{key}")
+    value = group[key] if value is None else value
+    return _plain(value[int(index)] if index else value)
+
+
+def keep_initial(targets: Targets, groups: Sequence[Group]) -> None:
+    """Record the groups' initial values, where none are, as plain numbers: from now on the present ones may change."""
+    for target in targets:
+        for index, group in enumerate(groups):
+            key = resolve(target, index, group).partition(".")[0]
+            value = group.get(f"initial_{key}")
+            value = group[key] if value is None else value
+            group[f"initial_{key}"] = tuple(map(_plain, value)) if key == "betas" else _plain(value)
 
 
 def _plain(value: Any) -> float:

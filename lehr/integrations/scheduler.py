@@ -4,6 +4,9 @@ Nothing is ever computed from the optimizer's current values, only from each gro
 building, loading and stepping does not matter, and a step taken twice is the step taken once.
 """
 
+import math
+import operator
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lehr.integrations import hyperparameters, resume
 from lehr.integrations.groups import Curve, Group, Rules, choose, describe, fits
-from lehr.integrations.hyperparameters import Binding, Targets, bind, initial, put, read_targets
+from lehr.integrations.hyperparameters import Binding, Targets, bind, initial, keep_initial, put, read_targets
 from lehr.integrations.watch import watch
 from lehr.schedule import Schedule
 
@@ -79,8 +82,13 @@ class Scheduler(LRScheduler):
             raise ValueError(f"on_skip is one of {', '.join(ON_SKIP)}, not {on_skip!r}")
         self.on_mismatch, self.on_skip = on_mismatch, on_skip
         self.skipped = 0
+        self.told: list[
+            str
+        ] = []  # what loading a state warned of, for those whose warnings are swallowed (the Trainer)
+        self._dropped: set[str] = set()  # targets of a loaded state that are not scheduled any more
         self._asked: dict[str, dict[str, str]] = {}  # along which schedule of the code a saved one was extended
-        self._groups: list[Group] = []
+        self._groups: list[Group] = []  # the optimizer's own list
+        self._known: list[Group] = []  # and what was in it
         self._count = 0
         self._plain: list[Binding] = []
         self._careful: list[Binding] = []
@@ -114,7 +122,7 @@ class Scheduler(LRScheduler):
                 return
         elif self._once and not self._updated():
             return
-        step = self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+        step = self.last_epoch + 1 if epoch is None else epoch
         # What to set is kept at hand: a step costs one product a group. A new list means that a state was loaded.
         groups = self.optimizer.param_groups
         if groups is not self._groups or len(groups) != self._count:
@@ -127,6 +135,7 @@ class Scheduler(LRScheduler):
             factor = curve(step)
             for group, value in pairs:
                 put(group, target, value * factor)
+        self.last_epoch = step  # a step that was refused is none
 
     def _check_order(self) -> None:
         if not hasattr(self.optimizer.step, "_wrapped_by_lr_sched"):
@@ -158,31 +167,41 @@ class Scheduler(LRScheduler):
     def _bind(self) -> None:
         """Look the groups up: which curve drives which, and from what initial value."""
         groups = self.optimizer.param_groups
-        before: list[float] = []
         if groups is not self._groups:  # a state was loaded
-            before = [initial(group, "lr") for group in self._groups]
-            for known, group in zip(self._groups, groups, strict=False):
-                # one that was saved without a scheduler has no initial values: what it has may be anything
-                group.update({k: v for k, v in known.items() if k.startswith("initial_") and k not in group})
+            self._carry_over(self._known, groups)
+        keep_initial(self.targets, groups)
         bindings = bind(self.targets, groups)
-        self._groups, self._count = groups, len(groups)
+        self._groups, self._known, self._count = groups, list(groups), len(groups)
         self._plain = [binding for binding in bindings if _is_plain(binding)]
         self._careful = [binding for binding in bindings if not _is_plain(binding)]
+
+    def _carry_over(self, before: list[Group], groups: list[Group]) -> None:
+        """Initial values from the groups that were there before a state was loaded to those that it brought."""
         for index, (old, group) in enumerate(zip(before, groups, strict=False)):
-            if old != initial(group, "lr"):
+            for name in [name for name in old if name.startswith("initial_")]:
+                # one that was saved without a scheduler has no initial values: what it has may be anything
+                if group.setdefault(name, old[name]) == old[name]:
+                    continue
+                if self.on_mismatch == "new":
+                    group[name] = old[name]
+                    continue
                 warnings.warn(
-                    f"the loaded optimizer brings initial_lr={initial(group, 'lr'):.6g} for {describe(index, group)}, "
-                    f"which had {old:.6g} here; the loaded one goes on: to change it, set group['initial_lr'] and call "
-                    "scheduler.refresh()",
+                    f"the loaded optimizer brings {name}={_short(group[name])} for {describe(index, group)}, "
+                    f"which had {_short(old[name])} here; the loaded one goes on: to change it, write "
+                    f"on_mismatch=\"new\", or set group['{name}'] and call scheduler.refresh()",
                     stacklevel=4,
                 )
 
-    def _adopt(self) -> None:
-        """Groups were added since the last step: they get this step's values, the others are left as they are."""
-        known = {id(group) for _, _, pairs in (*self._plain, *self._careful) for group, _ in pairs}
+    def _look(self) -> None:
+        """Before an update: groups that are not those of the last step get this step's values, or are refused."""
+        groups = self.optimizer.param_groups
+        if groups is self._groups and len(groups) == self._count and all(map(operator.is_, groups, self._known)):
+            return
+        loaded, known = groups is not self._groups, {id(group) for group in self._known}
         self._bind()
-        if self.last_epoch >= 0:
-            self._set(self.last_epoch, [g for g in self._groups if id(g) not in known])
+        # a state brings what its schedulers had set together: a child does not know its part in that
+        if self.last_epoch >= 0 and not (loaded and self._child):
+            self._set(self.last_epoch, [group for group in groups if loaded or id(group) not in known])
 
     def _set(self, step: int, only: list[Group] | None = None) -> None:
         chosen = None if only is None else {id(group) for group in only}
@@ -191,12 +210,31 @@ class Scheduler(LRScheduler):
             for group, value in pairs:
                 if chosen is None or id(group) in chosen:
                     put(group, target, value * factor)
+        for target in self._dropped:
+            for index, group in enumerate(self._known):
+                if chosen is None or id(group) in chosen:
+                    own = hyperparameters.resolve(target, index, group)
+                    put(group, own, initial(group, own))
 
     def refresh(self) -> None:
-        """Read the groups' initial values again and set this step's, after changing `group["initial_lr"]` by hand."""
+        """Read the groups' initial values again and set this step's, after changing `group["initial_lr"]` by hand.
+
+        A child whose turn it is not, and one whose LR another multiplies, leaves what is set: its next step counts.
+        """
+        mine = self.last_epoch >= 0 and (not self._child or self._is_set())
         self._groups = self.optimizer.param_groups
         self._bind()
-        self._set(self.last_epoch)
+        if mine:
+            self._set(self.last_epoch)
+
+    def _is_set(self) -> bool:
+        """Whether the groups' LRs are those of this step, as set from the initial values that were read last."""
+        driven = [each for each in (*self._plain, *self._careful) if each[1] == "lr"]
+        return bool(driven) and all(
+            math.isclose(group["lr"], value * curve(self.last_epoch), rel_tol=1e-6)
+            for curve, _, pairs in driven
+            for group, value in pairs
+        )
 
     def record(self) -> dict[str, Any]:
         """What the next `optimizer.step()` will use, as plain data for a log.
@@ -204,11 +242,13 @@ class Scheduler(LRScheduler):
         `step`, `phase` and `lr` of the first group, the count of `skipped` updates, and `groups`: each one's name (its
         number where it has none), phase, LR, and whatever else is scheduled. The phase of a plain function is None.
         """
+        self._look()
         told = hyperparameters.record(self.targets, self.optimizer.param_groups, self.last_epoch)
         return {**told, "skipped": self.skipped}
 
     def get_lr(self) -> list[float | Tensor]:
         """The LR of each group at the present step, as the schedule has it; a tensor where the group has one."""
+        self._look()
         lrs: list[float | Tensor] = []
         groups = self.optimizer.param_groups
         for group, curve in zip(groups, choose("lr", self.targets["lr"], groups), strict=True):
@@ -218,6 +258,7 @@ class Scheduler(LRScheduler):
 
     def get_last_lr(self) -> list[float | Tensor]:
         """The LR of each group as it was set last; tensors are copies."""
+        self._look()
         lrs = [group["lr"] for group in self.optimizer.param_groups]
         return [lr.clone() if isinstance(lr, Tensor) else lr for lr in lrs]
 
@@ -244,6 +285,7 @@ class Scheduler(LRScheduler):
     @property
     def base_lrs(self) -> list[float | Tensor]:
         """The initial LR of each group."""
+        self._look()
         return [initial(group, "lr") for group in self.optimizer.param_groups]
 
     @base_lrs.setter
@@ -261,8 +303,20 @@ class Scheduler(LRScheduler):
         """Go on at the saved step: the groups get the values of that step at once.
 
         Raises ValueError if a saved schedule is another one, unless `on_mismatch` says which one to take; then nothing
-        was taken over.
+        was taken over. What it warns of is kept in `told`.
         """
+        parent = sys._getframe(1).f_locals.get(
+            "self"
+        )  # SequentialLR and ChainedScheduler do not show themselves before
+        self._child |= any(child is self for child in getattr(parent, "_schedulers", ()))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            self._load(state_dict)
+        self.told = [str(each.message) for each in caught]
+        for message in self.told:
+            warnings.warn(message, stacklevel=2)
+
+    def _load(self, state_dict: dict[str, Any]) -> None:
         if not {"last_epoch", "schedule", "fingerprint"} <= set(state_dict):
             raise ValueError(
                 f"this is not the state of a lehr Scheduler: its keys are {', '.join(state_dict) or 'none'}"
@@ -282,13 +336,19 @@ class Scheduler(LRScheduler):
                 targets[target] = rules
             if kept:
                 asked[target] = kept
+        if groups is not self._groups:
+            self._carry_over(self._known, groups)
+            self._groups = groups
         bind(targets, groups)  # raises where the saved patterns do not fit these groups
-        alone = not self._child and self.last_epoch >= 0
-        self.targets, self._asked = targets, asked
+        parent = sys._getframe(1).f_locals.get(
+            "self"
+        )  # SequentialLR and ChainedScheduler do not show themselves before
+        self._child |= any(child is self for child in getattr(parent, "_schedulers", ()))
+        self.targets, self._asked, self._dropped = targets, asked, {*saved, *self.targets} - set(targets)
         self.last_epoch, self.skipped = step, state_dict.get("skipped", 0)
         self._step_count = max(step, 0) + 1
         self._bind()
-        if alone:
+        if not self._child:
             self._set(step)
 
     def __setstate__(self, state: dict[str, Any]) -> None:  # of a copy, whose optimizer is a copy too
@@ -317,6 +377,7 @@ def apply(
     """
     targets, groups = read_targets(lr, weight_decay, momentum, betas), optimizer.param_groups
     hyperparameters.check(targets, groups)
+    keep_initial(targets, groups)
     for curve, target, pairs in bind(targets, groups):
         factor = curve(step)
         for group, value in pairs:
@@ -329,6 +390,10 @@ def _is_plain(binding: Binding) -> bool:
     curve, target, pairs = binding
     known = target in ("lr", "weight_decay") or (target == "momentum" and isinstance(curve, Schedule))
     return known and not any(isinstance(group[target], Tensor) for group, _ in pairs)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, (int, float)) else str(value)
 
 
 def _show(groups: Sequence[Group], target: str, rules: Rules, pattern: str, value: float) -> str:

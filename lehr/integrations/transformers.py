@@ -49,6 +49,9 @@ def create_scheduler(
 class HorizonCallback(TrainerCallback):
     """Warns before the first update where the schedule's length is not the Trainer's number of updates.
 
+    And of whatever loading a checkpoint warned of, such as a `learning_rate` that is not the checkpoint's. Updates that
+    AMP skips are told to the scheduler, so that its `on_skip` decides.
+
     For `Trainer(optimizers=(optimizer, create_scheduler(...)), callbacks=[HorizonCallback()])`; `Trainer` and
     `Scheduled` of this module have it already.
     """
@@ -56,10 +59,20 @@ class HorizonCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, lr_scheduler: Any = None, **kwargs: Any) -> None:
         """Compare the scheduler that will be used, after a checkpoint was loaded, with `state.max_steps`."""
         if isinstance(lr_scheduler, Scheduler):
+            told, lr_scheduler.told = lr_scheduler.told, []
+            for message in told:  # the Trainer loads it with all warnings caught, and passes few of them on
+                warnings.warn(message, stacklevel=2)
             for curve in lr_scheduler.targets["lr"].values():
-                told = _mismatch(curve, state.max_steps) if isinstance(curve, Schedule) else None
-                if told:
-                    warnings.warn(told, stacklevel=2)
+                wrong = _mismatch(curve, state.max_steps) if isinstance(curve, Schedule) else None
+                if wrong:
+                    warnings.warn(wrong, stacklevel=2)
+
+    def on_step_end(
+        self, args: Any, state: Any, control: Any, lr_scheduler: Any = None, optimizer: Any = None, **kwargs: Any
+    ) -> None:
+        """Tell of an update that was skipped: after one the Trainer does not call its scheduler."""
+        if isinstance(lr_scheduler, Scheduler) and getattr(optimizer, "step_was_skipped", False):
+            lr_scheduler.step(skipped=True)
 
 
 def _mismatch(schedule: Schedule, updates: int) -> str | None:
@@ -87,7 +100,7 @@ class Scheduled:
     `schedule` is a text, resolved by the Trainer's own number of updates, samples and epochs; or a Schedule, a function
     of the update, or a dict of them by the groups' names (then give `optimizer_cls_and_kwargs` or `optimizers` whose
     groups have names: the Trainer's own have none). `weight_decay`, `momentum` and `betas` likewise, see `Scheduler`.
-    An update that AMP skips does not advance the schedule: the Trainer does not tell its scheduler of it.
+    After an update that AMP skips the schedule goes on or waits, as `on_skip` says.
 
     `on_mismatch` says what to do where a checkpoint's schedule is another one, see `Scheduler`. Raises ValueError where
     the TrainingArguments ask for another schedule besides, and warns before the first update where a schedule's length
@@ -102,11 +115,13 @@ class Scheduled:
         momentum: Any = None,
         betas: Any = None,
         on_mismatch: str = "error",
+        on_skip: str = "advance",
         **kwargs: Any,
     ) -> None:
         self._schedule = schedule
         scheduled = {"weight_decay": weight_decay, "momentum": momentum, "betas": betas}
-        self._schedule_options = {k: v for k, v in scheduled.items() if v is not None} | {"on_mismatch": on_mismatch}
+        self._schedule_options: dict[str, Any] = {k: v for k, v in scheduled.items() if v is not None}
+        self._schedule_options |= {"on_mismatch": on_mismatch, "on_skip": on_skip}
         super().__init__(*args, **kwargs)
         mine: Any = self  # a Trainer, by its other base
         _check_arguments(mine.args)

@@ -1,7 +1,7 @@
-"""Groups that are added to an optimizer later (unfreezing) are scheduled, or refused, before their first update.
+"""Groups that are not those the scheduler knows are scheduled, or refused, before their first update.
 
-A hook of the optimizer's own looks at the number of its groups before each `optimizer.step()`. It holds the scheduler
-weakly, and goes with it.
+They were added (unfreezing), replaced, or a state was loaded. A hook of the optimizer's own looks at them before each
+`optimizer.step()`. It holds the scheduler weakly, and goes with it.
 """
 
 import weakref
@@ -15,21 +15,15 @@ class Watch:
 
     def __init__(self, scheduler: Any) -> None:
         self.scheduler = weakref.ref(scheduler)
-        self.known = len(scheduler.optimizer.param_groups)
 
     def __call__(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if len(optimizer.param_groups) != self.known:
-            self.look()
-
-    def look(self) -> None:
         scheduler = self.scheduler()
         if scheduler is not None:
-            scheduler._adopt()
-            self.known = len(scheduler.optimizer.param_groups)
+            scheduler._look()
 
 
 def watch(scheduler: Any) -> None:
-    """Have the scheduler's optimizer tell it of groups that were added, for as long as the scheduler lives."""
+    """Have the scheduler's optimizer call its `_look` before each update, for as long as the scheduler lives."""
     optimizer: Any = scheduler.optimizer
     while not hasattr(optimizer, "_optimizer_step_pre_hooks"):  # accelerate's optimizer holds another in it
         if not isinstance(getattr(optimizer, "optimizer", None), Optimizer):

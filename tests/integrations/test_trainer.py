@@ -2,11 +2,11 @@
 
 import copy
 import math
-import warnings
 
 import pytest
 import torch
 import transformers
+from accelerate.optimizer import AcceleratedOptimizer
 from torch import nn
 from transformers import TrainerCallback, TrainingArguments
 
@@ -237,8 +237,40 @@ def test_what_cannot_be_is_refused_when_the_trainer_is_made_or_before_it_trains(
         trained(tmp_path, Notes(), schedule={"head": SPEC, "*": SPEC})
 
 
-def test_a_run_that_fits_its_schedule_gives_no_warning(tmp_path):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        trained(tmp_path, Notes(), schedule=SPEC)
-    assert not [w for w in caught if "lehr" in str(w.filename) or "lr_scheduler" in str(w.message)]
+def test_a_learning_rate_that_is_not_the_checkpoints_is_told(tmp_path):
+    """The Trainer loads a scheduler with its warnings caught: they are given before the first update instead."""
+    trained(tmp_path, Notes(10), schedule=SPEC)
+    changed = {"schedule": SPEC, "settings": {"learning_rate": 0.01}, "resume": True}
+    notes = Notes()
+    with pytest.warns(UserWarning, match=r"brings initial_lr=0\.1 for parameter group \d, which had 0\.01 here"):
+        trained(tmp_path, notes, **copy.deepcopy(changed))
+    assert notes.used == [0.1 * lehr.parse(SPEC, total=20)(step) for step in range(10, 20)]
+    notes = Notes()
+    trained(tmp_path, notes, **changed, on_mismatch="new")
+    assert notes.used == [0.01 * lehr.parse(SPEC, total=20)(step) for step in range(10, 20)]
+
+
+def test_extending_a_run_that_ended_at_0_is_told(tmp_path):
+    trained(tmp_path, Notes(20), schedule="linear rest from 1 to 0")
+    with pytest.warns(UserWarning, match="nothing more would be learned"):
+        trained(
+            tmp_path,
+            Notes(),
+            resume=True,
+            schedule="linear rest from 1 to 0",
+            on_mismatch="extend",
+            settings={"max_steps": 40},
+        )
+
+
+@pytest.mark.parametrize(("on_skip", "clock"), [("advance", 20), ("hold", 15)])
+def test_lightning_5558_updates_that_amp_skips_are_told_to_the_schedule(tmp_path, monkeypatch, on_skip, clock):
+    # accelerate makes a GradScaler on accelerators alone, so here its wrapper says that these five were skipped
+    notes = Notes()
+    # asked by the Trainer before it counts an update, and by the callback after
+    told = property(lambda optimizer: len(notes.used) in (3, 4, 5, 6, 7))
+    monkeypatch.setattr(AcceleratedOptimizer, "step_was_skipped", told)
+
+    trainer = trained(tmp_path, notes, schedule=SPEC, on_skip=on_skip)
+    assert trainer.state.global_step == 20
+    assert (trainer.lr_scheduler.last_epoch, trainer.lr_scheduler.skipped) == (clock, 5)
