@@ -17,11 +17,12 @@ HOME = "torch.optim.lr_scheduler"
 def from_torch(scheduler: Any, *, group: int = 0, total: int | None = None) -> Schedule:
     """Return the schedule that a torch scheduler follows: `schedule(step)` is the LR of update `step` of that group.
 
-    Its values are learning rates: for a `Scheduler`, which multiplies, take `from_torch(...).normalized()`, the peak and
-    the multipliers. The steps count from the beginning, wherever the scheduler stands now (its `last_epoch`). `group` is
-    the index of the parameter group. `total` is the run's length, needed where the curve never ends (ExponentialLR,
-    StepLR, restarts, CyclicLR): from there on the value is held. SequentialLR and ChainedScheduler are read with all that
-    is in them; of LambdaLRs those that `transformers.get_*` makes are known by the function in them.
+    Its values are learning rates: for a `Scheduler`, which multiplies, take `from_torch(...).normalized()`, the peak
+    and the multipliers. The steps count from the beginning, wherever the scheduler stands now (its `last_epoch`).
+    `group` is the index of the parameter group. `total` is the run's length, needed where the curve never ends
+    (ExponentialLR, StepLR, restarts, CyclicLR): from there on the value is held. SequentialLR and ChainedScheduler are
+    read with all that is in them; of LambdaLRs those that `transformers.get_*` makes are known by the function in
+    them.
 
     Raises ValueError, one line with the reason, for a LambdaLR with any other function, for a scheduler that follows
     the loss, for a class of one's own, and for a product of two running curves.
