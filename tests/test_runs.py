@@ -151,3 +151,10 @@ def test_runs_and_texts_are_not_mixed(folder, capsys):
         assert main(["plot", *words]) == 2
         err = capsys.readouterr().err
         assert message in err and err.count("\n") == 1
+
+
+def test_a_folder_of_another_program_is_no_run(tmp_path):
+    for name, text in (("export", '{"model_type": "llama"}'), ("broken", "{")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(text)
+    assert [(found.folder.name, found.state) for found in list_runs(tmp_path)] == [("broken", "damaged")]

@@ -225,3 +225,13 @@ def test_memory_does_not_grow_with_the_text(tmp_path):
         peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout) / 1024)
     size = (tmp_path / "1000000.txt").stat().st_size / 2**20
     assert size > 5 and peaks[1] - peaks[0] < size / 2, peaks
+
+
+def test_after_an_input_that_could_not_be_read_the_mended_request_begins_anew(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_bytes("caf\u00e9 ".encode("latin-1") * 500)
+    with pytest.raises(ValueError, match="UTF-8"):
+        quietly([str(text)], tmp_path / "out", vocab_size=300)
+    text.write_text("caf\u00e9 " * 500, encoding="utf-8")
+    quietly([str(text)], tmp_path / "out", vocab_size=300)
+    assert json.loads((tmp_path / "out" / "tokens.json").read_text())["complete"]

@@ -125,3 +125,20 @@ def test_files_folders_and_patterns_in_the_order_of_their_names(tmp_path):
 def test_an_empty_file_is_no_document(tmp_path):
     assert list(chunks(written(tmp_path / "a.txt", ""), "text")) == []
     assert list(chunks(written(tmp_path / "b.txt", "x"), "text")) == [Chunk("x", True, 1)]
+
+
+def test_what_lehr_wrote_in_a_folder_of_data_is_passed_over(tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+    run, tokens = tmp_path / "runs" / "one", tmp_path / "tokens"
+    for folder in (run, tokens):
+        folder.mkdir(parents=True)
+    for name in ("config.json", "log.txt", "sample.txt"):
+        (run / name).write_text("{}")
+    (tokens / "tokens.json").write_text("{}")
+    assert [source.path.name for source in find([str(tmp_path)])] == ["a.txt"]
+
+
+def test_text_that_is_named_twice_is_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+    with pytest.raises(ValueError, match=r"a\.txt is named twice in .*; name it once"):
+        find([str(tmp_path), str(tmp_path / "*.txt")])

@@ -55,6 +55,14 @@ def test_a_new_name_becomes_a_column_of_all_rows(tmp_path):
     assert (tmp_path / "metrics.csv").read_text() == "step,loss,val_loss\n0,2.0,\n1,,3.0\n2,1.0,\n"
 
 
+def test_a_table_of_another_run_is_not_written_over(tmp_path):
+    own = tmp_path / "mine.csv"
+    own.write_text("step,lr\n0,1\n")
+    with pytest.raises(ValueError, match=r"mine\.csv is there already, and not of this run; write another file"):
+        trackers.open(tmp_path / "run", csv=str(own))
+    assert own.read_text() == "step,lr\n0,1\n"
+
+
 def test_a_number_that_is_not_finite_is_null_in_json(tmp_path):
     with trackers.open(tmp_path) as tracker:
         tracker.log(0, {"loss": math.nan, "grad_norm": math.inf, "lr": 0.1})

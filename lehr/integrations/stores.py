@@ -117,6 +117,8 @@ class Csv:
     def __init__(self, run: Run, choice: bool | str, id: str | None, before: Before) -> None:
         self._path = Path(choice) if isinstance(choice, str) else run.folder / "metrics.csv"
         self.where = self.id = str(self._path)
+        if isinstance(choice, str) and id is None and before is None and self._path.exists():
+            raise ValueError(f"{self._path} is there already, and not of this run; write another file for the table")
         self._rows: list[Row] = list(before or [])
         self._columns = ["step"]
         self._file = self._begin()

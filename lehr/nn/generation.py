@@ -82,7 +82,7 @@ def choose(
         raise ValueError("the model's logits are not finite: its weights are damaged, or its training diverged")
     if temperature == 0:
         return logits.argmax(dim=-1)
-    logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature  # no temperature is too low
+    logits = (logits - logits.amax(dim=-1, keepdim=True)).double() / temperature  # no temperature is too low
     if top_k is not None and top_k < logits.shape[-1]:
         kept = torch.full_like(logits, -math.inf)
         values, places = logits.topk(top_k, dim=-1)  # exactly so many, even among equals

@@ -1,5 +1,6 @@
 """Runs as they lie on the disk: opened for sampling and export, and listed."""
 
+import json
 import math
 import time
 from dataclasses import dataclass
@@ -115,7 +116,19 @@ class Summary:
 def list_runs(folder: Path) -> list[Summary]:
     """The run that a folder is, or those in it, the newest last."""
     there = [folder, *(path.parent for path in folder.glob("*/config.json"))]
-    return sorted((summary(path) for path in there if (path / "config.json").is_file()), key=lambda s: s.changed)
+    return sorted((summary(path) for path in there if _is_run(path)), key=lambda s: s.changed)
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder's config.json is a run's, damaged or not, and not another program's (an export's, say)."""
+    if not (folder / "config.json").is_file():
+        return False
+    try:
+        facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError:
+        return True
+    known = isinstance(facts, dict) and "train" in facts
+    return known or (folder / "metrics.jsonl").exists() or (folder / "checkpoints").exists()
 
 
 def summary(folder: Path) -> Summary:

@@ -109,13 +109,19 @@ def _begin(out: Path, request: dict[str, Any]) -> dict[str, Any]:
     """The state to go on from: what `out` holds, if it is the same request's; else nothing yet."""
     if (out / MANIFEST).is_file():
         facts = read_manifest(out)
+        # where nothing was learnt and written yet, such as after an input that could not be read, it begins anew
+        anew = not facts.get("shards") and not facts.get("complete") and not (out / "tokenizer.json").exists()
         for name, value in request.items():
-            if facts.get(name) != value:
+            if anew:
+                facts[name] = value
+            elif facts.get(name) != value:
                 what = {"sources": "from another text, or one that was changed since"}
                 what["tokenizer"] = "with another tokenizer or --vocab-size"
                 raise ValueError(
                     f"{out} was made {what.get(name, 'with another --' + name.replace('_', '-'))}; write another --out"
                 )
+        if anew:
+            _write_json(out / MANIFEST, facts)
         return facts
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not an empty folder; write another --out")

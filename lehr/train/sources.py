@@ -40,7 +40,8 @@ class Chunk(NamedTuple):
 def find(paths: Sequence[str]) -> list[Source]:
     """The inputs that paths, folders and globs name; of a folder every visible file, in the order of their names.
 
-    Raises FileNotFoundError for what is not there.
+    Raises FileNotFoundError for what is not there, ValueError for what is named twice: text that is read twice would
+    be held out and trained on at once.
     """
     if isinstance(paths, str):  # its letters would be taken for paths
         paths = [paths]
@@ -56,6 +57,11 @@ def find(paths: Sequence[str]) -> list[Source]:
             found += [_file(Path(name)) for name in names]
         else:
             raise FileNotFoundError(f"no such file or folder: {path}")
+    seen: set[Path] = set()
+    for source in found:
+        if (place := source.path.resolve()) in seen:
+            raise ValueError(f"{source.path} is named twice in {' '.join(map(str, paths))}; name it once")
+        seen.add(place)
     return found
 
 
@@ -66,12 +72,17 @@ def _at(path: Path) -> list[Source]:
         return [Source(path, "tokens")]
     if (path / "dataset_dict.json").is_file() or {"dataset_info.json", "state.json"} <= set(os.listdir(path)):
         return [Source(path, "dataset")]
-    visible = (
-        p
-        for p in path.rglob("*")
-        if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts)
-    )
+    visible: list[Path] = []
+    for folder, below, names in os.walk(path):
+        below[:] = [name for name in below if not name.startswith(".") and not _is_ours(Path(folder, name))]
+        visible += [p for name in names if not name.startswith(".") and (p := Path(folder, name)).is_file()]
     return [_file(p) for p in sorted(visible, key=lambda p: p.relative_to(path).as_posix())]
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder within the data is what lehr has written there: a run, or token ids."""
+    run = (folder / "config.json").is_file() and (folder / "log.txt").is_file()
+    return run or (folder / MANIFEST).is_file()
 
 
 def _file(path: Path) -> Source:
