@@ -6,7 +6,7 @@ import re
 import pytest
 
 import lehr
-from lehr.train.config import Config, assign, from_dict, from_toml, preset, presets, to_dict
+from lehr.train.config import Config, assign, config_of, from_dict, from_toml, preset, presets, read, to_dict
 
 
 def test_the_defaults_are_a_configuration_and_survive_json():
@@ -115,3 +115,10 @@ def test_an_unknown_preset_is_answered_with_the_nearest():
         preset("shakespear-char")
     with pytest.raises(ValueError, match="known are debug, gpt2-124m, shakespeare-char, tinystories"):
         preset("x")
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '{"model": {}}', '{"given": 3}'])
+def test_a_config_json_that_is_no_runs_is_refused(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match="not one of lehr train"):
+        config_of(read(tmp_path))

@@ -49,5 +49,5 @@ def test_a_half_written_last_line_is_mended(tmp_path):
 def test_damage_in_the_middle_is_named(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 0}\nrubbish\n{"step": 1}\n')
-    with pytest.raises(ValueError, match="line 2 is not JSON"):
+    with pytest.raises(ValueError, match="line 2 is no row of a log"):
         read_rows(path)

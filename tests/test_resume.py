@@ -1,6 +1,7 @@
 """Resuming under another plan, and branching a cooldown off another run: real processes, and what they write."""
 
 import json
+import shutil
 
 import pytest
 from processes import resume, same_end, steps, timeless, train, updates
@@ -49,7 +50,7 @@ def test_another_plan_is_refused_with_both_schedules_and_lrs(forks, copy):
 
 @pytest.mark.parametrize("mode", ["saved", "new", "extend"])
 def test_the_chosen_plan_goes_on_and_is_recorded(forks, copy, half, mode):
-    words = ("--steps", END, "--lr", "2e-2", "--on-mismatch", mode)
+    words = ("--steps", END, "--lr", "2e-2", "--schedule", SPEC, "--on-mismatch", mode)
     done = forks.run(*resume(copy, *words), plain=True)
     assert done.status == 0, done.err
     old_peak, old = plan(half)
@@ -76,6 +77,9 @@ def test_the_chosen_plan_goes_on_and_is_recorded(forks, copy, half, mode):
     # the choice is kept: from now on it resumes without a word
     assert config_of(read(copy)).schedule.lr == str(expected[1])
     assert forks.run(*resume(copy), plain=True).status == 0 and plan(copy) == expected
+    assert read(copy)["plans"] == [record]
+    # a requeued job writes the same arguments again, and nothing is extended a second time
+    assert forks.run(*resume(copy, *words), plain=True).status == 0 and plan(copy) == expected
     assert read(copy)["plans"] == [record]
 
 
@@ -159,6 +163,28 @@ def test_a_cooldown_that_cannot_be_is_refused_in_one_line(forks, stable, tmp_pat
     done = forks.run("train", "--cooldown-from", f"{stable}{words[0]}", *words[1:], "--out", out)
     assert done.status == 2 and done.err.count("\n") == 1
     assert message.format(run=stable) in done.err and not out.exists()
+
+
+def test_a_cooldown_begins_with_the_plan_of_its_checkpoint_whatever_the_run_did_later(forks, stable, tmp_path):
+    parent, out = tmp_path / "parent", tmp_path / "out"
+    shutil.copytree(stable, parent)
+    peak, schedule = plan(stable)
+    words = ("--steps", 24, "--lr", 10 * peak, "--schedule", "linear 24 to 1", "--on-mismatch", "new")
+    done = forks.run(*resume(parent, *words), plain=True)
+    assert done.status == 0, done.err
+    done = forks.run("train", "--cooldown-from", f"{parent}@16", "--over", "4", "--out", out, plain=True)
+    assert done.status == 0, done.err
+    assert plan(out) == (peak, schedule.cooldown(at=16, over=4))
+
+
+def test_a_cooldown_that_was_ended_before_its_first_checkpoint_does_not_begin_from_nothing(forks, stable, tmp_path):
+    out = tmp_path / "out"
+    command = ("train", "--cooldown-from", f"{stable}@16", "--over", "4", "--out", out)
+    assert forks.run(*command, plain=True).status == 0
+    shutil.rmtree(out / "checkpoints")
+    (out / "checkpoints").mkdir()
+    done = forks.run("train", "--out", out, "--resume-or-start")
+    assert done.status == 2 and "was ended before its first checkpoint; remove it, and write" in done.err
 
 
 def test_a_run_without_a_stable_phase_is_named(forks, half, tmp_path):

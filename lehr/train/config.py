@@ -227,6 +227,8 @@ def read(folder: Path) -> dict[str, Any]:
         facts: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise ValueError(f"{folder} holds no run: its config.json is missing or damaged") from None
+    if not isinstance(facts, dict):
+        raise ValueError(f"{folder} holds no run: its config.json is not one of lehr train")
     return facts
 
 
@@ -239,9 +241,18 @@ def holds_run(folder: Path) -> bool:
 
 
 def config_of(facts: Mapping[str, Any]) -> Config:
-    """The configuration in a `config.json`: resolved, but the schedule's text as it was given."""
+    """The configuration in a `config.json`: resolved, but the schedule's text as it was given.
+
+    Raises ValueError for the facts of no run.
+    """
     sections = {f.name: facts.get(f.name, {}) for f in fields(Config)}  # an older run has fewer
-    return from_dict({**sections, "schedule": facts["given"]["schedule"]})
+    try:
+        given = facts["given"]["schedule"]
+    except (KeyError, TypeError):
+        raise ValueError(
+            "this config.json is not one of lehr train: it does not say which schedule was given"
+        ) from None
+    return from_dict({**sections, "schedule": given})
 
 
 def assign(config: Config, *texts: str) -> Config:

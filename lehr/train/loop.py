@@ -57,7 +57,7 @@ def train(
     opened = None
     if branch is not None:
         opened = resuming.open_branch(branch)
-        parts, history = resuming.cool_down(parts, branch, opened[1]["step"], other_data)
+        parts, history = resuming.cool_down(parts, branch, opened[1], other_data)
     if folder is None:
         folder = setup.new_folder()
     with ExitStack() as stack:
@@ -75,6 +75,11 @@ def train(
         for name in retention.sweep(folder):
             report.say(f"a save was cut short ({name}): its half-written files are removed")
         if resume and (opened := resuming.find(folder, report)) is None:
+            if parent := configs.read(folder).get("parent"):  # from step 0 it would be another run
+                raise ValueError(
+                    f"{folder} is a cooldown that was ended before its first checkpoint; remove it, and write "
+                    f"--cooldown-from {parent['run']}@{parent['step']} once more"
+                )
             report.say(f"no checkpoint in {folder} yet: starting from step 0")
         if resume:
             parts, history = resuming.choose_plan(folder, parts, opened[1]["step"] if opened else 0, on_mismatch)

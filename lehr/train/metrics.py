@@ -31,10 +31,15 @@ def read_rows(path: Path) -> list[Row]:
     rows = []
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
+            if not (isinstance(row, dict) and "step" in row):
+                raise ValueError
+            rows.append(row)
         except ValueError:
             if number < len(lines):  # what follows the last newline is empty or half-written
-                raise ValueError(f"{path}: line {number} is not JSON: {line[:60]!r}") from None
+                raise ValueError(
+                    f"{path}: line {number} is no row of a log: {line[:60]!r}; remove the line, and go on"
+                ) from None
     return rows
 
 

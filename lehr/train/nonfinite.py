@@ -3,7 +3,7 @@
 * `stop` (default): the run fails, with the weights as they were before.
 * `skip`: the batch is passed over and the run goes on with the next; after 10 in a row it fails all the same.
 * `rollback`: the run goes back to its newest checkpoint and on from there with the batches after the bad one, as
-  Chowdhery et al. 2022 (PaLM, arXiv 2204.02311, section 5.1) did by hand for spikes of the loss; the third time from
+  Chowdhery et al. 2022 (PaLM, arXiv 2204.02311, section 5.1) did by hand for spikes of the loss; the fourth time from
   the same checkpoint it fails.
 
 Each is recorded in the run's `nonfinite.jsonl`, with the windows of the batch, so that they can be looked at.

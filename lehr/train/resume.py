@@ -87,6 +87,8 @@ def choose_plan(folder: Path, parts: Parts, step: int, mode: str) -> tuple[Parts
         return parts, history
     before = parse(saved_text)
     peak = parts.config.optimizer.lr
+    if history.get("plans") and history["plans"][-1]["asked"] == here:  # this was decided already: the same arguments
+        return with_plan(parts, saved_peak, before, parts.config.train.steps), history
     if mode == "error":
         first = changed[0]
         raise ValueError(
@@ -161,8 +163,8 @@ def open_branch(branch: Branch) -> tuple[Path, dict[str, Any]]:
         below, above = [s for s in there if s < step][-1:], [s for s in there if s > step][:1]
         near = " and ".join(f"{branch.run}@{s}" for s in (*below, *above))
         raise ValueError(f"{branch.run} has no checkpoint of step {step}; the nearest to write are {near}")
-    facts = configs.read(branch.run)
-    schedule = parse(facts["schedule"]["lr"])
+    opened = folders.read(there[step])
+    schedule = parse(opened["schedule"])  # the one it was trained under; the run may have gone on under another
     if not step or schedule.phase(step - 1) != "stable":
         stable = [s for s in there if s and schedule.phase(s - 1) == "stable"]
         if stable:
@@ -175,21 +177,24 @@ def open_branch(branch: Branch) -> tuple[Path, dict[str, Any]]:
         raise ValueError(
             f"{branch.run}@{step} is in the phase {phase!r} of {str(schedule)!r}, not in a stable one: {write}"
         )
-    return there[step], folders.read(there[step])
+    return there[step], opened
 
 
-def cool_down(parts: Parts, branch: Branch, step: int, other_data: bool = False) -> tuple[Parts, dict[str, Any]]:
-    """The parts of the branch, and its history for config.json: from `step` on the parent's schedule cools down.
+def cool_down(
+    parts: Parts, branch: Branch, state: dict[str, Any], other_data: bool = False
+) -> tuple[Parts, dict[str, Any]]:
+    """The parts of the branch, and its history for config.json: from its step on a checkpoint's schedule cools down.
+
+    `state` is what the checkpoint holds: its peak and schedule are those that the branch begins with.
 
     `branch.over` is a duration ("500", "10%" of the parent's updates so far, "1M tokens"), which cools along 1-sqrt to
     0, or an item of the text form without its start ("linear 10% to 0.1"). `other_data`: on another text, if need be.
     """
     setup.check_same(branch.run, parts, other_data)
-    saved = configs.read(branch.run)
-    schedule = parse(saved["schedule"]["lr"])
+    step: int = state["step"]
     shape, over, end = _read_over(branch.over, parts, step)
-    cooled = schedule.cooldown(at=step, over=over, to=end, shape=shape)
-    parts = with_plan(parts, float(saved["optimizer"]["lr"]), cooled, step + int(over))
+    cooled = parse(state["schedule"]).cooldown(at=step, over=over, to=end, shape=shape)
+    parts = with_plan(parts, float(state["peak"]), cooled, step + int(over))
     return parts, {"parent": {"run": str(branch.run.resolve()), "step": step}}
 
 
