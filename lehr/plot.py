@@ -259,23 +259,18 @@ def _shade_phases(axes: Any, schedule: Schedule, last: int, named: bool) -> None
 
 def _figure(rows: int) -> tuple[Any, Any]:
     try:
-        import matplotlib
+        from matplotlib.figure import Figure
     except ModuleNotFoundError:
         raise ModuleNotFoundError("pictures are drawn by matplotlib; write pip install 'lehr[plot]'") from None
-    matplotlib.use("Agg")  # files only: works without a screen
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(
-        rows, 1, figsize=(9, 3.2 * rows + 0.8), sharex=True, squeeze=False, layout="constrained"
-    )
+    # not through pyplot, which would keep the figure alive and set the backend of the caller's notebook
+    figure = Figure(figsize=(9, 3.2 * rows + 0.8), layout="constrained")
+    axes = figure.subplots(rows, 1, sharex=True, squeeze=False)
     for axis in axes[:, 0]:
         axis.grid(alpha=0.3)
     return figure, axes[:, 0]
 
 
 def _save(figure: Any, out: Path) -> None:
-    from matplotlib import pyplot
-
     if out.suffix.lower().removeprefix(".") not in figure.canvas.get_supported_filetypes():
         raise ValueError(f"{str(out)!r} does not name a kind of picture; write a name that ends in .png, .svg or .pdf")
     if not out.parent.is_dir():
@@ -285,5 +280,4 @@ def _save(figure: Any, out: Path) -> None:
         figure.savefig(beside, dpi=120)
         os.replace(beside, out)
     finally:
-        pyplot.close(figure)
         beside.unlink(missing_ok=True)

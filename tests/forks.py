@@ -117,16 +117,13 @@ def child(request):
 
 def serve():
     """Load everything, then fork as asked. One thread, so that a child is a whole copy."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot
+    import matplotlib.figure
     import rich.progress
     import torch._dynamo  # the first optimizer would load it
 
     import lehr.train.loop
 
-    assert rich and matplotlib.pyplot and torch._dynamo and lehr.train.loop  # loaded before the first fork
+    assert rich and matplotlib.figure and torch._dynamo and lehr.train.loop  # loaded before the first fork
     answers = os.fdopen(os.dup(1), "w")
 
     def answer(**fields):

@@ -1,5 +1,8 @@
 """Pictures: drawn from real schedules and logs, and read back as pixels or text."""
 
+import subprocess
+import sys
+
 import pytest
 from matplotlib import image
 
@@ -40,6 +43,16 @@ def test_schedules_are_drawn_over_each_other(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
     plot.save_schedules({"a": lehr.cosine(100, 10)}, tmp_path / "log.svg", log=True)
     assert "<svg" in (tmp_path / "log.svg").read_text()
+
+
+def test_pyplot_and_its_backend_are_left_alone(tmp_path):
+    code = """if True:
+    import sys, pathlib, lehr, lehr.plot
+    lehr.plot.save_schedules({"a": lehr.cosine(9)}, pathlib.Path(sys.argv[1]))
+    print("matplotlib" in sys.modules, "matplotlib.pyplot" in sys.modules)
+    """
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.png"], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("True False\n", "")
 
 
 def test_a_runs_log_is_drawn_with_its_phases(tmp_path):
