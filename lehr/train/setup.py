@@ -5,11 +5,12 @@ import json
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import lehr
 from lehr.integrations.trackers import check_installed
@@ -18,9 +19,11 @@ from lehr.optimizer import AdamW, param_groups
 from lehr.schedule import Schedule
 from lehr.spec import Clock, parse
 from lehr.train import config as configs
+from lehr.train import sharded
 from lehr.train.config import Config
 from lehr.train.data import Corpus, Windows, load_corpus
 from lehr.train.durable import replace_text
+from lehr.train.parallel import World
 from lehr.train.snapshot import seed_all
 from lehr.train.tokenizer import Characters, Subwords
 
@@ -30,6 +33,7 @@ BFLOAT16_WIDTH = 64  # on a CPU a 4-layer model of this width gained 1.8x; narro
 FREE = (
     *("train.log_every", "train.eval_every", "train.eval_batches", "train.checkpoint_every", "train.keep"),
     *("train.device", "train.compile", "train.micro_batch_size", "train.on_nonfinite"),
+    *("train.parallel", "train.timeout"),  # a batch is the same on any number of processes
     *("data.path", "data.field", "data.dtype", "data.tokenizer"),  # what was read is compared by its fingerprint
 )
 PLAN = ("train.steps", "optimizer.lr", "schedule.lr")  # what may change where --on-mismatch says how
@@ -37,7 +41,9 @@ PLAN = ("train.steps", "optimizer.lr", "schedule.lr")  # what may change where -
 
 @dataclass(frozen=True)
 class Parts:
-    """What the loop works on. `given` is the schedule's text before it was resolved to steps."""
+    """What the loop works on. `given` is the schedule's text before it was resolved to steps; `trained` is the model as
+    the processes of `world` train it (`sharded.wrapped`).
+    """
 
     config: Config
     given: str
@@ -46,6 +52,13 @@ class Parts:
     schedule: Schedule
     model: TransformerLM
     optimizer: AdamW
+    trained: nn.Module
+    world: World = field(default_factory=World)
+
+    @property
+    def micro_batch(self) -> int:
+        """Sequences that a process takes at once: no more than its share."""
+        return min(self.config.train.micro_batch_size, self.config.train.batch_size // self.world.size)
 
     @property
     def device(self) -> torch.device:
@@ -65,9 +78,10 @@ class Parts:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.precision == "bfloat16")
 
 
-def build(config: Config) -> Parts:
+def build(config: Config, world: World | None = None) -> Parts:
     """Read the text, resolve the configuration, and make schedule, model and optimizer from the seed.
 
+    Every process of a `world` makes the same, but for its rows of each batch and its random states from here on.
     Raises ValueError, OSError or ModuleNotFoundError for what cannot be, before anything is written.
     """
     check_installed(asdict(config.track), "track.")
@@ -80,13 +94,24 @@ def build(config: Config) -> Parts:
         )
     given = config.schedule.lr
     config = resolve(config, corpus)
-    windows = Windows(corpus.train, config.model.context_length, config.train.batch_size, config.train.seed)
-    seed_all(config.train.seed)
-    model = TransformerLM(**configs.to_dict(config)["model"]).to(config.train.device)
-    settings = config.optimizer
-    groups = param_groups(model, settings.weight_decay)  # decay on matrices only
-    optimizer = AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
-    return Parts(config, given, corpus, windows, parse(config.schedule.lr), model, optimizer)
+    world = world or World()
+    settings = config.train
+    rows = world.rows(settings.batch_size)
+    windows = Windows(corpus.train, config.model.context_length, settings.batch_size, settings.seed, rows)
+    seed_all(settings.seed)
+    model = make_model(config)
+    trained = sharded.wrapped(model, world)
+    if world.rank:  # the same weights, another dropout
+        seed_all(settings.seed + world.rank * 0x9E3779B97F4A7C15 % 2**62)
+    update = config.optimizer
+    groups = param_groups(model, update.weight_decay)  # decay on matrices only
+    optimizer = AdamW(groups, lr=update.lr, betas=update.betas, eps=update.eps)
+    return Parts(config, given, corpus, windows, parse(config.schedule.lr), model, optimizer, trained, world)
+
+
+def make_model(config: Config) -> TransformerLM:
+    """The model of a resolved configuration, on its device."""
+    return TransformerLM(**configs.to_dict(config)["model"]).to(config.train.device)
 
 
 def new_folder() -> Path:
