@@ -92,9 +92,7 @@ def alone(forks, text, tmp_path_factory):
 # the same curve
 
 
-@pytest.mark.parametrize(
-    ("mode", "size", "micro"), [("ddp", 2, 8), ("ddp", 2, 2), ("fsdp", 2, 8), ("fsdp", 2, 2), ("ddp", 4, 8)]
-)
+@pytest.mark.parametrize(("mode", "size", "micro"), [("ddp", 2, 2), ("fsdp", 2, 2), ("ddp", 4, 8)])
 def test_the_curve_is_that_of_one_process(forks, text, alone, tmp_path, mode, size, micro):
     out = tmp_path / "run"
     settings = {"train__parallel": mode, "train__micro_batch_size": micro}

@@ -10,6 +10,7 @@ hangs is found there after `train.timeout` seconds, and named.
 import os
 import socket
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -139,6 +140,7 @@ def joined(settings: Train, choose_device: Callable[[], str]) -> Iterator[World]
     limit = timedelta(seconds=max(settings.timeout, BEGINNING))
     try:
         store, *_ = next(rendezvous("env://", rank, size, timeout=limit))
+        store = PrefixStore(_met(store, rank, size, limit), store)
         if device == "cuda":
             torch.cuda.set_device(local_rank)
             dist.init_process_group("nccl", store=store, rank=rank, world_size=size, timeout=2 * limit)
@@ -160,8 +162,41 @@ def joined(settings: Train, choose_device: Callable[[], str]) -> Iterator[World]
         raise told.failed(error) from error
     else:
         # one that is left to the interpreter's end aborts it ("terminate called without an active exception") in gloo's
-        # threads: 2 of 3 runs of torch 2.13 without this line, none of 50 with it
+        # threads: 2 of 3 runs of torch 2.13 without this line, none of 28 with it
         dist.destroy_process_group()
+
+
+def _met(store: Any, rank: int, size: int, limit: timedelta) -> str:
+    """Wait for the others, and return a name that only those have who began together.
+
+    torchrun keeps its store when it begins its processes anew (`--max-restarts`), and torch 2.13 then finds the
+    addresses of those that are dead, so that no restart succeeds over gloo. So process 0 answers each greeting that it
+    finds with a name that is new each time, until all have heard it.
+    """
+    mine = uuid.uuid4().hex
+    if rank:
+        store.set(f"lehr greeting {rank}", mine)
+        store.wait([f"lehr answer {mine}"], limit)
+        name: str = store.get(f"lehr answer {mine}").decode()
+        store.set(f"lehr heard {name} {rank}", "")
+        return name
+    answered: set[str] = set()
+    missing = set(range(1, size))
+    deadline = time.monotonic() + limit.total_seconds()
+    while missing:
+        for other in sorted(missing):
+            if store.check([f"lehr greeting {other}"]):
+                greeting = store.get(f"lehr greeting {other}").decode()
+                if greeting not in answered:
+                    store.set(f"lehr answer {greeting}", mine)
+                    answered.add(greeting)
+        missing = {other for other in missing if not store.check([f"lehr heard {mine} {other}"])}
+        if time.monotonic() > deadline:
+            raise dist.DistError(
+                f"no sign of rank {', '.join(map(str, sorted(missing)))} in {limit.total_seconds():g} s"
+            )
+        time.sleep(0.01)
+    return mine
 
 
 def _check(settings: Train, mode: str, size: int, device: str) -> None:
