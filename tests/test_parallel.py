@@ -162,6 +162,12 @@ def test_the_same_number_of_processes_goes_on_bit_for_bit_with_dropout(forks, te
 # faults
 
 
+def test_what_is_not_finite_on_one_process_stops_all_with_one_message(forks, text, tmp_path):
+    status, said, _ = together(forks, curve(text, tmp_path / "run"), faults={1: {"nonfinite": {"calls": [7]}}})
+    assert status == [1, 1]
+    assert "step 6 has the loss nan" in said[0] and said[0].count("\n") == 1 and not said[1]
+
+
 @pytest.mark.parametrize("mode", ["ddp", "fsdp"])
 def test_what_is_not_finite_on_one_process_is_skipped_on_all(forks, text, tmp_path, mode):
     out = tmp_path / "run"
@@ -230,6 +236,7 @@ def test_a_signal_to_one_process_stops_all_with_one_save(forks, text, alone, tmp
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"train__device": "mps"}, "2 processes cannot share train.device=mps"),
         ({"train__parallel": "none"}, "torchrun has begun 2 processes, and train.parallel is none"),
         ({"train__batch_size": 5}, "train.batch_size=5 sequences, which all processes share, do not divide by 2"),
         ({"train__batch_size": 12, "train__micro_batch_size": 4}, "write --set train.micro_batch_size=3, say"),

@@ -20,8 +20,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.distributed_c10d import PrefixStore, _set_pg_timeout
-from torch.distributed.rendezvous import rendezvous
 
 from lehr.train import RunFailed, Stopped, ToldElsewhere
 from lehr.train.config import Train
@@ -102,6 +100,8 @@ class World:
     def hurry(self, seconds: float) -> None:
         """From now on wait so long for the others, and no longer."""
         if self.size > 1:
+            from torch.distributed.distributed_c10d import _set_pg_timeout
+
             _set_pg_timeout(timedelta(seconds=seconds), self.host)
             if self.host is not dist.group.WORLD:  # what hangs is to be found by the host, so NCCL waits longer
                 _set_pg_timeout(timedelta(seconds=2 * seconds), dist.group.WORLD)
@@ -134,6 +134,10 @@ def joined(settings: Train, choose_device: Callable[[], str]) -> Iterator[World]
     if size == 1:
         yield World()
         return
+    # here, since there are builds of torch without them, which train in one process
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
     mode, device = settings.parallel or "ddp", settings.device or choose_device()
     _check(settings, mode, size, device)
     rank, local_rank = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", 0))
@@ -157,9 +161,10 @@ def joined(settings: Train, choose_device: Callable[[], str]) -> Iterator[World]
         dist.destroy_process_group()
         raise
     except Exception as error:  # the group is left as it is: taking leave could wait for the one that is gone
-        if _lost(error):
-            raise told.explained(error, settings.timeout) from error
-        raise told.failed(error) from error
+        raised = told.explained(error, settings.timeout) if _lost(error) else told.failed(error)
+        if raised is error:
+            raise
+        raise raised from error
     else:
         # one that is left to the interpreter's end aborts it ("terminate called without an active exception") in gloo's
         # threads: 2 of 3 runs of torch 2.13 without this line, none of 28 with it
@@ -201,6 +206,10 @@ def _met(store: Any, rank: int, size: int, limit: timedelta) -> str:
 
 def _check(settings: Train, mode: str, size: int, device: str) -> None:
     """Raise ValueError, naming the figures, for what several processes cannot do."""
+    if "RANK" not in os.environ:
+        raise ValueError(
+            f"WORLD_SIZE is {size}, but RANK is not set: begin the processes with torchrun, or unset WORLD_SIZE"
+        )
     if mode == "none":
         raise ValueError(
             f"torchrun has begun {size} processes, and train.parallel is none; write --set train.parallel=ddp or fsdp, "
@@ -216,7 +225,7 @@ def _check(settings: Train, mode: str, size: int, device: str) -> None:
         near = max(round(batch / size), 1) * size
         raise ValueError(
             f"train.batch_size={batch} sequences, which all processes share, do not divide by {size}; "
-            f"write --set train.batch_size={near}, say"
+            f"write --set train.batch_size={near}, say, or begin another number of processes"
         )
     share = batch // size
     if 0 < micro < share and share % micro:
