@@ -7,11 +7,15 @@ do with each other (what the machine itself loses when both cores work); two as 
 Printed are the medians of the seconds an update takes, the ratios with the middle half of the rounds in brackets, and
 the share of an update that is communication and not hidden: what it takes longer than beside a stranger. Below that,
 the gradients' all-reduce alone.
+
+Processor seconds are printed as well: those of a run of all the steps less those of a run of a quarter of them, for
+each update and process. They stay meaningful where other work shares the cores; the seconds on the wall do not.
 """
 
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -29,7 +33,6 @@ COMMON = {
     "train.device": "cpu",
     "train.eval_every": 0,
     "train.checkpoint_every": 0,
-    "train.steps": 20,
 }
 ALL_REDUCE = """
 import sys, time, statistics, torch, torch.distributed as dist
@@ -76,16 +79,29 @@ def torchrun(rest: list[str]) -> list[str]:
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *rest]
 
 
-def measure(side: str, shape: str, batch: int, folder: Path) -> float:
-    if side == "one":
-        finish(start([sys.executable, *words(shape, folder / "run", batch)]))
-        return seconds(folder / "run")
-    if side == "two strangers":
-        outs = [folder / "a", folder / "b"]
-        finish(*[start([sys.executable, *words(shape, out, batch)]) for out in outs])
-        return statistics.mean(map(seconds, outs))
-    finish(start(torchrun(words(shape, folder / "run", 2 * batch, **{"train.parallel": side}))))
-    return seconds(folder / "run")
+def processor() -> float:
+    """Processor seconds of all processes that were begun here and have ended, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def run(side: str, shape: str, batch: int, folder: Path, steps: int) -> tuple[float, float]:
+    """Seconds of an update on the wall, and processor seconds of the whole run."""
+    before, settings = processor(), {"train.steps": steps}
+    outs = [folder / f"{steps}-{number}" for number in range(2 if side == "two strangers" else 1)]
+    if side in ("one", "two strangers"):
+        finish(*[start([sys.executable, *words(shape, out, batch, **settings)]) for out in outs])
+    else:
+        finish(start(torchrun(words(shape, outs[0], 2 * batch, **settings, **{"train.parallel": side}))))
+    return statistics.mean(map(seconds, outs)), processor() - before
+
+
+def measure(side: str, shape: str, batch: int, steps: int) -> tuple[float, float]:
+    """Seconds of an update, on the wall and of the processor in each process."""
+    with tempfile.TemporaryDirectory() as folder:
+        _, short = run(side, shape, batch, Path(folder), steps // 4)
+        wall, long = run(side, shape, batch, Path(folder), steps)
+    return wall, (long - short) / (steps - steps // 4) / (1 if side == "one" else 2)
 
 
 def all_reduce(numbers: int, folder: Path) -> float:
@@ -106,16 +122,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=8, help="sequences of 128 tokens in each process")
     options = parser.parse_args()
-    COMMON["train.steps"] = options.steps
     sides = ("one", "two strangers", "ddp", "fsdp")
     print(f"{options.rounds} rounds, {options.steps} updates, {options.batch} x 128 tokens a process, one thread each")
     for shape, numbers in (("1.9M", 1_870_000), ("10.8M", 10_800_000)):
         taken: dict[str, list[float]] = {side: [] for side in sides}
+        worked: dict[str, list[float]] = {side: [] for side in sides}
         reduced = []
         for _ in range(options.rounds):
             for side in sides:
-                with tempfile.TemporaryDirectory() as folder:
-                    taken[side].append(measure(side, shape, options.batch, Path(folder)))
+                wall, work = measure(side, shape, options.batch, options.steps)
+                taken[side].append(wall)
+                worked[side].append(work)
             with tempfile.TemporaryDirectory() as folder:
                 reduced.append(all_reduce(numbers, Path(folder)))
         print(f"\n{shape} parameters ({time.strftime('%Y-%m-%d')})")
@@ -128,6 +145,8 @@ def main() -> None:
                 shares = [1 - b / a for a, b in zip(taken[side], taken["two strangers"], strict=True)]
                 line += f"; communication {spread(shares)} of it"
             print(line)
+            ratios = [a / b for a, b in zip(worked[side], worked["one"], strict=True)]
+            print(f"  {'':14} {1000 * statistics.median(worked[side]):7.1f} ms of the processor, {spread(ratios)}")
         print(f"  the gradients' all-reduce alone: {1000 * statistics.median(reduced):.1f} ms")
 
 

@@ -161,9 +161,13 @@ def lead(
 
 def follow(parts: Parts) -> None:
     """`train` on the other processes: the same updates, and nothing written."""
-    order: Order | None = parts.world.tell()
-    if order is None:
-        return  # a dry run
+    with listening() as asked:
+        order: Order | None = parts.world.tell()
+        if order is not None:  # none comes of a dry run
+            _obey(order, parts, asked)
+
+
+def _obey(order: Order, parts: Parts, asked: Asked) -> None:
     if parts.corpus.fingerprint != order.fingerprint:
         raise ValueError(
             f"the text here is another than on process 0: {parts.corpus.source} [{parts.corpus.fingerprint}] and "
@@ -171,12 +175,11 @@ def follow(parts: Parts) -> None:
         )
     parts = replace(parts, config=order.config, schedule=parse(order.config.schedule.lr))
     report, log, start, shift = Silence(order.config.train.steps), Unwritten(), 0, 0
-    with listening() as asked:
-        if order.resumed:
-            start, shift = resuming.load(parts, None)
-        if order.branched:
-            take(parts, start, shift, log)
-        run(parts, order.folder, start, log, report, shift, asked)
+    if order.resumed:
+        start, shift = resuming.load(parts, None)
+    if order.branched:
+        take(parts, start, shift, log)
+    run(parts, order.folder, start, log, report, shift, asked)
 
 
 def run(parts: Parts, folder: Path, start: int, log: Log, report: Report, shift: int, asked: Asked) -> Parts:
@@ -240,9 +243,8 @@ def loop(
         due = settings.eval_every and (start % settings.eval_every == 0 or not log.rows or start == settings.steps)
         if world.tell(due and not log.evaluated(start)):  # a resumed run may stand where it was evaluated already
             evaluate(start)
-        if (
-            wanted := world.agree(asked)
-        ).stop:  # before the first update; that evaluation may be half done, so the run resumes here
+        wanted = world.agree(asked)
+        if wanted.stop:  # before the first update; that evaluation may be half done, so the run resumes here
             if start:
                 writer.saved = start
             else:
