@@ -10,7 +10,7 @@ Reads one request a line on stdin and answers on stdout. A request is JSON: `wor
 * `file_limit`: RLIMIT_FSIZE in bytes; a write beyond it fails with "file too large", as on a full disk;
 * `nonfinite`: {"calls": [...], "value": "nan"}: the n-th losses that are asked for are that;
 * `env`: environment variables of that process;
-* `stop_at`: SIGSTOP itself at the n-th loss that is asked for, as if it hung; `die_at`: SIGKILL;
+* `stop_at`: SIGSTOP itself at the n-th loss that is asked for, as if it hung; `die_at`: SIGKILL; `term_at`: SIGTERM;
 * `plain`: without curves.png and sample.txt at the end, which take longer than a run of a dozen updates;
 * `no_capabilities`: root may no longer write where the permissions say it may not.
 
@@ -104,9 +104,10 @@ def child(request):
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     os.environ.update(request.get("env", {}))
-    for fault, signum in (("stop_at", signal.SIGSTOP), ("die_at", signal.SIGKILL)):
-        if fault in request:
-            hurt_at(request[fault], signum)
+    for fault in ("stop", "die", "term"):
+        if f"{fault}_at" in request:
+            signum = {"stop": signal.SIGSTOP, "die": signal.SIGKILL, "term": signal.SIGTERM}[fault]
+            hurt_at(request[f"{fault}_at"], signum)
     if "file_limit" in request:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_limit"], resource.RLIM_INFINITY))
     if "nonfinite" in request:

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
-from processes import KILLED, resume, same_end, steps, timeless, train, updates, wait_for_rows
+from processes import KILLED, resume, same_end, steps, timeless, train, updates
 
 from lehr.train.data import Windows
 from lehr.train.folders import read
@@ -58,7 +58,7 @@ def launched(forks, words, size=2, faults=None, words_of=None):
 def together(forks, words, size=2, faults=None):
     """Run them to their end: exit statuses, and what they said on stderr."""
     with launched(forks, words, size, faults) as ranks:
-        return [process.wait() for process in ranks], [process.err for process in ranks], ranks
+        return [process.wait(180) for process in ranks], [process.err for process in ranks], ranks
 
 
 def same_curve(one, other, tolerance=1e-5):
@@ -193,8 +193,8 @@ def test_what_is_not_finite_on_one_process_rolls_all_back(forks, text, tmp_path)
 
 def test_a_process_that_hangs_ends_the_run_and_is_named(forks, text, tmp_path):
     words = curve(text, tmp_path / "run", train__timeout=4, train__checkpoint_every=0)
-    with launched(forks, words, faults={1: {"stop_at": 30}}) as ranks:
-        assert ranks[0].wait() == 1
+    with launched(forks, words, faults={1: {"stop_at": 5}}) as ranks:
+        assert ranks[0].wait(180) == 1
         assert ranks[0].err.count("\n") == 1
         assert f"rank 1 (process {ranks[1].pid} on " in ranks[0].err
         assert "did not answer for 4 seconds (train.timeout)" in ranks[0].err
@@ -203,8 +203,8 @@ def test_a_process_that_hangs_ends_the_run_and_is_named(forks, text, tmp_path):
 
 def test_process_0_that_hangs_is_named_by_another(forks, text, tmp_path):
     words = curve(text, tmp_path / "run", train__timeout=4, train__checkpoint_every=0, train__parallel="fsdp")
-    with launched(forks, words, faults={0: {"stop_at": 10}}) as ranks:
-        assert ranks[1].wait() == 1
+    with launched(forks, words, faults={0: {"stop_at": 5}}) as ranks:
+        assert ranks[1].wait(180) == 1
         assert f"rank 0 (process {ranks[0].pid} on " in ranks[1].err and ranks[1].err.count("\n") == 1
 
 
@@ -222,11 +222,10 @@ def test_a_process_that_is_killed_ends_the_run_and_it_goes_on_from_its_checkpoin
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_signal_to_one_process_stops_all_with_one_save(forks, text, alone, tmp_path, rank):
     out = tmp_path / "run"
-    with launched(forks, curve(text, out, train__checkpoint_every=1000)) as ranks:
-        wait_for_rows(ranks[0], out, 5)
-        ranks[rank].send(signal.SIGTERM)
-        assert [process.wait() for process in ranks] == [143, 143], [process.err for process in ranks]
-    assert len(steps(out)) == 1 and 5 <= steps(out)[0] < END
+    words = curve(text, out, train__checkpoint_every=1000)
+    status, said, ranks = together(forks, words, faults={rank: {"term_at": 7}})
+    assert status == [143, 143], said
+    assert steps(out) == [7]
     assert ranks[0].out.count("stopped by SIGTERM") == 1 and not ranks[1].out
     status, said, _ = together(forks, [*resume(out), "--set", "train.checkpoint_every=20"])
     assert status == [0, 0], said
@@ -250,16 +249,18 @@ def test_what_cannot_be_is_refused_in_one_line_of_one_process(forks, text, tmp_p
     assert said[1] == ""
 
 
-def test_a_fault_of_one_process_alone_is_said_with_its_rank(forks, text, tmp_path):
-    """A machine that reads another text, say."""
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [("other.txt", "the text of rank 1 is another than that of rank 0"), ("none.txt", "rank 1: no such file")],
+)
+def test_a_text_that_differs_or_is_missing_on_one_process_is_said_with_its_rank(forks, text, tmp_path, other, message):
+    """As where machines do not see the same files."""
     words = curve(text, tmp_path / "run")
-    other = tmp_path / "other.txt"
-    other.write_text("another text on the second machine " * 50)
-    at = words.index(str(text))
-    with launched(forks, words, words_of={1: [*words[:at], str(other), *words[at + 1 :]]}) as ranks:
-        assert [process.wait() for process in ranks] == [1, 1]
-        assert ranks[0].err == ""
-        assert "rank 1 (process" in ranks[1].err and "the text here is another than on process 0" in ranks[1].err
+    (tmp_path / "other.txt").write_text("another text on the second machine " * 50)
+    elsewhere = [str(tmp_path / other) if word == str(text) else word for word in words]
+    with launched(forks, words, words_of={1: elsewhere}) as ranks:
+        assert [process.wait(180) for process in ranks] == [2, 1]
+    assert message in ranks[0].err and ranks[0].err.count("\n") == 1 and ranks[1].err == ""
 
 
 def test_a_dry_run_ends_on_all(forks, text, tmp_path):

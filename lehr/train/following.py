@@ -21,14 +21,13 @@ class Order:
 
     config: Config
     folder: Path
-    fingerprint: str
     resumed: bool
     branched: bool
 
     @classmethod
     def of(cls, parts: Parts, folder: Path, resumed: bool, branched: bool) -> "Order":
         """The order to train these parts."""
-        return cls(parts.config, folder, parts.corpus.fingerprint, resumed, branched)
+        return cls(parts.config, folder, resumed, branched)
 
 
 class Silence(Report):

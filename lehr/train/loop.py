@@ -168,11 +168,6 @@ def follow(parts: Parts) -> None:
 
 
 def _obey(order: Order, parts: Parts, asked: Asked) -> None:
-    if parts.corpus.fingerprint != order.fingerprint:
-        raise ValueError(
-            f"the text here is another than on process 0: {parts.corpus.source} [{parts.corpus.fingerprint}] and "
-            f"[{order.fingerprint}]; give every machine the same files"
-        )
     parts = replace(parts, config=order.config, schedule=parse(order.config.schedule.lr))
     report, log, start, shift = Silence(order.config.train.steps), Unwritten(), 0, 0
     if order.resumed:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -25,8 +25,11 @@ from lehr.train import RunFailed, Stopped, ToldElsewhere
 from lehr.train.config import Train
 from lehr.train.signals import Asked
 
+T = TypeVar("T")
+
 BEGINNING = 600.0  # seconds, at least, until all have come, read the text and a checkpoint, and made the first update
 PATIENCE = 3.0  # seconds that a process whose peer is gone waits to hear why, and who else is left
+FIRST = 10.0  # seconds that a process which fails waits for process 0 to say the same
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,26 @@ class World:
         mine = [None]
         dist.scatter_object_list(mine, values if not self.rank else None, src=0, group=self.host)
         return mine[0]
+
+    def together(self, work: Callable[[], T]) -> T:
+        """What `work` returns here, once it has succeeded on all; where it has not, process 0 raises why."""
+        if self.size == 1:
+            return work()
+        try:
+            value, error = work(), None
+        except (ValueError, OSError, ModuleNotFoundError) as raised:
+            error = raised
+        said: list[Any] = [None] * self.size
+        dist.all_gather_object(said, None if error is None else str(error), group=self.host)
+        failed = [(rank, text) for rank, text in enumerate(said) if text is not None]
+        if not failed:
+            return value
+        if self.rank:
+            raise ToldElsewhere
+        if error is not None:
+            raise error
+        rank, text = failed[0]
+        raise ValueError(f"rank {rank}: {text}")
 
     def agree(self, asked: Asked, due: bool = False) -> "Agreed":
         """What any of the processes was asked for, taken: the same on all, in the same step."""
@@ -264,13 +287,15 @@ class _Told:
     def failed(self, error: Exception) -> Exception:
         """`error`, which is this process's own, as it is to be raised here.
 
-        What is wrong with the request, or with an update, is so on every process: process 0 says it.
+        What is wrong with an update is so on every process: process 0 says it.
         """
+        if isinstance(error, ToldElsewhere):
+            return error
         expected = isinstance(error, (RunFailed, ValueError, OSError, ModuleNotFoundError))
         with suppress(RuntimeError, dist.DistError):
             self._store.set(f"cause {self._rank}", _first_line(error))
             if self._rank and expected:
-                self._wait(lambda: self._has("cause 0"))
+                self._wait(lambda: self._has("cause 0"), FIRST)
                 if self._has("cause 0"):
                     return ToldElsewhere()
         if not self._rank or not expected:
@@ -283,7 +308,7 @@ class _Told:
         line = _first_line(error)
         try:
             self._store.set(f"here {self._rank}", "")
-            self._wait(lambda: self._any("cause") or not self._missing())
+            self._wait(lambda: self._any("cause") or not self._missing(), PATIENCE)
             if self._any("cause"):
                 return ToldElsewhere()
             missing = self._missing()
@@ -304,8 +329,8 @@ class _Told:
             "the run goes on from its newest checkpoint with --resume"
         )
 
-    def _wait(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
+    def _wait(self, condition: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
         while not condition() and time.monotonic() < deadline:
             time.sleep(0.05)
 

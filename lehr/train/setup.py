@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,28 @@ def build(config: Config, world: World | None = None) -> Parts:
     Every process of a `world` makes the same, but for its rows of each batch and its random states from here on.
     Raises ValueError, OSError or ModuleNotFoundError for what cannot be, before anything is written.
     """
+    world = world or World()
+    given = config.schedule.lr
+    corpus, config, windows = world.together(partial(_read, config, world))
+    for rank, (source, fingerprint) in enumerate(world.gather((corpus.source, corpus.fingerprint))):
+        if fingerprint != corpus.fingerprint:
+            raise ValueError(
+                f"the text of rank {rank} is another than that of rank 0: {source} [{fingerprint}] and {corpus.source} "
+                f"[{corpus.fingerprint}]; give every machine the same files"
+            )
+    seed_all(config.train.seed)
+    model = make_model(config)
+    trained = sharded.wrapped(model, world)
+    if world.rank:  # the same weights, another dropout
+        seed_all(config.train.seed + world.rank * 0x9E3779B97F4A7C15 % 2**62)
+    update = config.optimizer
+    groups = param_groups(model, update.weight_decay)  # decay on matrices only
+    optimizer = AdamW(groups, lr=update.lr, betas=update.betas, eps=update.eps)
+    return Parts(config, given, corpus, windows, parse(config.schedule.lr), model, optimizer, trained, world)
+
+
+def _read(config: Config, world: World) -> tuple[Corpus, Config, Windows]:
+    """The text, the resolved configuration, and the windows of this process."""
     check_installed(asdict(config.track), "track.")
     data = config.data
     corpus = load_corpus(data.path, data.tokenizer, data.val_fraction, data.field, data.dtype)
@@ -92,21 +115,14 @@ def build(config: Config, world: World | None = None) -> Parts:
             f"the held-out split has {len(corpus.val)} tokens and needs 2; "
             "give more text, or --set data.val_fraction=0.2"
         )
-    given = config.schedule.lr
     config = resolve(config, corpus)
-    world = world or World()
     settings = config.train
     rows = world.rows(settings.batch_size)
-    windows = Windows(corpus.train, config.model.context_length, settings.batch_size, settings.seed, rows)
-    seed_all(settings.seed)
-    model = make_model(config)
-    trained = sharded.wrapped(model, world)
-    if world.rank:  # the same weights, another dropout
-        seed_all(settings.seed + world.rank * 0x9E3779B97F4A7C15 % 2**62)
-    update = config.optimizer
-    groups = param_groups(model, update.weight_decay)  # decay on matrices only
-    optimizer = AdamW(groups, lr=update.lr, betas=update.betas, eps=update.eps)
-    return Parts(config, given, corpus, windows, parse(config.schedule.lr), model, optimizer, trained, world)
+    return (
+        corpus,
+        config,
+        Windows(corpus.train, config.model.context_length, settings.batch_size, settings.seed, rows),
+    )
 
 
 def make_model(config: Config) -> TransformerLM:
