@@ -13,11 +13,12 @@ from forks import hurt_at, leave_out_pictures
 
 from lehr.cli import main
 
-rank, call, *words = sys.argv[1:]
-if os.environ["RANK"] == rank and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-    hurt_at(int(call), signal.SIGKILL)
-leave_out_pictures()
-status = main(words)
-sys.stdout.flush()
-sys.stderr.flush()
-os._exit(status)
+if __name__ == "__main__":  # pytest looks for doctests in it
+    rank, call, *words = sys.argv[1:]
+    if os.environ["RANK"] == rank and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        hurt_at(int(call), signal.SIGKILL)
+    leave_out_pictures()
+    status = main(words)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

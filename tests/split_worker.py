@@ -44,29 +44,30 @@ def same(split, whole):
         torch.testing.assert_close(part.full_tensor(), tensor, rtol=1e-6, atol=1e-7, msg=name)
 
 
-dist.init_process_group("gloo")
-for folded in (False, True):  # the clip inside the update, and before it
-    split, whole = pair()
-    optimizers = [
-        AdamW(param_groups(model, 0.1), lr=0.1, max_grad_norm=0.5 if folded else None) for model in (split, whole)
-    ]
-    for step in range(4):
-        backward(split, whole)
-        assert is_split(grads(split)[0]) and local(grads(split)[0]).shape[0] == 1 - dist.get_rank()
-        torch.testing.assert_close(global_norm(grads(split)), global_norm(grads(whole)))
-        mixed = [grads(split)[0], *grads(whole)[1:]]
-        torch.testing.assert_close(global_norm(mixed), global_norm(grads(whole)))
-        if not folded:
-            norms = [gradient_clipping(model.parameters(), 0.5) for model in (split, whole)]
-            torch.testing.assert_close(*norms)
-        skip = torch.tensor(step == 2)
-        for optimizer in optimizers:
-            optimizer.step(skip=skip)
-        if folded and step != 2:
-            torch.testing.assert_close(optimizers[0].last_grad_norm, optimizers[1].last_grad_norm)
-        same(split, whole)
-    assert is_split(optimizers[0].state[next(split.parameters())]["exp_avg"])
-print("same")
-dist.destroy_process_group()
-sys.stdout.flush()
-os._exit(0)
+if __name__ == "__main__":  # pytest looks for doctests in it
+    dist.init_process_group("gloo")
+    for folded in (False, True):  # the clip inside the update, and before it
+        split, whole = pair()
+        optimizers = [
+            AdamW(param_groups(model, 0.1), lr=0.1, max_grad_norm=0.5 if folded else None) for model in (split, whole)
+        ]
+        for step in range(4):
+            backward(split, whole)
+            assert is_split(grads(split)[0]) and local(grads(split)[0]).shape[0] == 1 - dist.get_rank()
+            torch.testing.assert_close(global_norm(grads(split)), global_norm(grads(whole)))
+            mixed = [grads(split)[0], *grads(whole)[1:]]
+            torch.testing.assert_close(global_norm(mixed), global_norm(grads(whole)))
+            if not folded:
+                norms = [gradient_clipping(model.parameters(), 0.5) for model in (split, whole)]
+                torch.testing.assert_close(*norms)
+            skip = torch.tensor(step == 2)
+            for optimizer in optimizers:
+                optimizer.step(skip=skip)
+            if folded and step != 2:
+                torch.testing.assert_close(optimizers[0].last_grad_norm, optimizers[1].last_grad_norm)
+            same(split, whole)
+        assert is_split(optimizers[0].state[next(split.parameters())]["exp_avg"])
+    print("same")
+    dist.destroy_process_group()
+    sys.stdout.flush()
+    os._exit(0)

@@ -189,8 +189,8 @@ def joined(settings: Train, choose_device: Callable[[], str]) -> Iterator[World]
             raise
         raise raised from error
     else:
-        # one that is left to the interpreter's end aborts it ("terminate called without an active exception") in gloo's
-        # threads: 2 of 3 runs of torch 2.13 without this line, none of 28 with it
+        # left to the interpreter's end it aborts that, in gloo's threads ("terminate called without an active
+        # exception"), in 2 of 3 runs of torch 2.13 without this line, and none of 28 with it; see also lehr/__main__.py
         dist.destroy_process_group()
 
 
