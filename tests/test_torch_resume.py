@@ -11,7 +11,7 @@ from strategies import schedules
 
 import lehr
 from lehr.integrations.resume import MISMATCH, settle
-from lehr.integrations.torch import Scheduler
+from lehr.integrations.torch import Scheduler, constant_product, scale_by_batch
 
 OLD, NEW = lehr.cosine(total=100, warmup=10), lehr.cosine(total=200, warmup=10)
 
@@ -283,3 +283,81 @@ def test_a_weight_decay_that_is_scheduled_no_more_is_the_initial_one_again(order
         second.load_state_dict(first.state_dict()) if which == "optimizer" else resumed.load_state_dict(state)
     second.step()
     assert values(second, "weight_decay") == [0.1]
+
+
+# --- couplings: they go with the schedule that goes on ---
+
+FLOORED, LONGER = lehr.cosine(total=100, warmup=10, final=0.1), lehr.cosine(total=200, warmup=20, final=0.1)
+
+
+@pytest.mark.parametrize("way", ["saved", "new", "extend"])
+@pytest.mark.parametrize("order", ["optimizer scheduler", "scheduler optimizer"])
+def test_lr_times_weight_decay_stays_what_it_is_whichever_schedule_goes_on(way, order):
+    first = optimizer_with(0.1, weight_decay=0.5)
+    state = saved_after(50, FLOORED, first, weight_decay=constant_product(FLOORED))
+    second = optimizer_with(0.1, weight_decay=0.5)
+    resumed = Scheduler(second, LONGER, weight_decay=constant_product(LONGER), on_mismatch=way)
+    for which in order.split():
+        second.load_state_dict(first.state_dict()) if which == "optimizer" else resumed.load_state_dict(state)
+    expected = {"saved": FLOORED, "new": LONGER, "extend": FLOORED.extend(LONGER, at=50)}[way]
+    for step in range(50, 210):
+        second.step()  # what was loaded is set before an update, at the latest
+        assert values(second, "lr") == [0.1 * expected(step)]
+        assert values(second, "lr")[0] * values(second, "weight_decay")[0] == pytest.approx(0.05, rel=1e-12)
+        resumed.step()
+    again = loaded(through_a_file(resumed.state_dict()), LONGER, way, second, weight_decay=constant_product(LONGER))
+    assert again.lr == expected and again.targets["weight_decay"]["*"].schedule == expected
+
+
+def test_another_schedule_within_a_coupling_is_refused_with_the_weight_decays_of_both():
+    state = saved_after(50, OLD, weight_decay=constant_product(FLOORED))
+    with pytest.raises(ValueError, match="the saved schedule of weight_decay differs") as error:
+        loaded(state, OLD, weight_decay=constant_product(LONGER))
+    for schedule in (FLOORED, LONGER):
+        assert f"'{schedule}' (weight_decay {0.1 / schedule(50):.6g} at step 50)" in str(error.value)
+    assert loaded(state, OLD, weight_decay=constant_product(FLOORED)).targets["weight_decay"]["*"].schedule == FLOORED
+
+
+def test_another_coupling_is_a_mismatch_that_saved_or_new_settle():
+    saved, here = constant_product(FLOORED), constant_product(FLOORED, most=5)
+    state = saved_after(50, OLD, weight_decay=saved)
+    for curve in (here, FLOORED, lambda step: 1.0):
+        for way in ("error", "extend"):
+            with pytest.raises(ValueError, match=r"of weight_decay is that of constant_product\('lin.*'\), here it is"):
+                loaded(state, OLD, way, weight_decay=curve)
+        assert loaded(state, OLD, "saved", weight_decay=curve).targets["weight_decay"]["*"] == saved
+        assert loaded(state, OLD, "new", weight_decay=curve).targets["weight_decay"]["*"] == curve
+    assert loaded(state, OLD, "saved").targets["weight_decay"]["*"] == saved, "though the code schedules none"
+    with pytest.raises(ValueError, match=r"is that of constant_product\('.*', most=5\), here it is constant_product"):
+        loaded(saved_after(50, OLD, weight_decay=here), OLD, weight_decay=saved)
+
+
+def test_a_coupling_that_cannot_go_with_the_schedule_that_goes_on_is_refused_and_nothing_is_taken_over():
+    state = saved_after(50, FLOORED, weight_decay=constant_product(FLOORED))
+    options = {"weight_decay": constant_product(LONGER)}
+    scheduler = Scheduler(optimizer_with(0.1, weight_decay=0.1), LONGER, on_mismatch="saved", **options)
+    to_0 = dict(
+        state, others={"weight_decay": {**state["others"]["weight_decay"], "schedule": "linear 100 from 1 to 0"}}
+    )
+    with pytest.raises(ValueError, match="goes to an LR of 0, where no weight decay holds"):
+        scheduler.load_state_dict(to_0)
+    assert scheduler.last_epoch == 0
+
+
+def test_batch_sizes_are_the_codes_and_the_schedule_is_under_the_contract():
+    def batch(step):
+        return 256 if step < 60 else 1024
+
+    state = saved_after(50, scale_by_batch(OLD, batch, reference=256))
+    assert (state["schedule"], state["fingerprint"]) == (str(OLD), OLD.fingerprint)
+    with pytest.raises(ValueError, match=r"the saved schedule differs: saved .* at step 50"):
+        loaded(state, scale_by_batch(NEW, batch, reference=256))
+    for way, expected in (("saved", OLD), ("new", NEW), ("extend", OLD.extend(NEW, at=50))):
+        scheduler = loaded(state, scale_by_batch(NEW, batch, reference=256), way)
+        assert scheduler.lr == scale_by_batch(expected, batch, reference=256)
+        scheduler.optimizer.step()
+        scheduler.step(70)
+        assert scheduler.get_last_lr() == [0.1 * (expected(70) * 2)] and scheduler.record()["phase"] == "decay"
+    assert loaded(state, scale_by_batch(OLD, batch, reference=64), "saved").lr.reference == 256
+    with pytest.raises(ValueError, match=r"was scale_by_batch\('.*', reference=256\), whose batch sizes no state"):
+        loaded(state, OLD, "saved")

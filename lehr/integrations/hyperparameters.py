@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from lehr.integrations.groups import Curve, Group, Rules, check_rules, choose, describe, read_rules
+from lehr.integrations.couplings import schedule_of
+from lehr.integrations.groups import Checked, Curve, Group, Rules, check_rules, choose, describe, read_rules
 from lehr.schedule import Schedule
 
 Targets = dict[str, Rules]
@@ -148,7 +149,8 @@ def record(targets: Targets, groups: Sequence[Group], step: int) -> dict[str, An
     for target, rules in targets.items():
         for index, (row, group, curve) in enumerate(zip(rows, groups, choose(target, rules, groups), strict=True)):
             if target == "lr":
-                row["phase"] = curve.phase(step) if isinstance(curve, Schedule) else None
+                schedule = schedule_of(curve.function if isinstance(curve, Checked) else curve)
+                row["phase"] = None if schedule is None else schedule.phase(step)
             own = resolve(target, index, group)
             row[own.partition(".")[0]] = (
                 tuple(map(_plain, group["betas"])) if own.startswith("betas") else current(group, own)

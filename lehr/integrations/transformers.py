@@ -12,6 +12,7 @@ import transformers
 from torch.optim import Optimizer
 from transformers import TrainerCallback
 
+from lehr.integrations.couplings import schedule_of
 from lehr.integrations.scheduler import Scheduler
 from lehr.integrations.texts import read_texts
 from lehr.schedule import Schedule
@@ -63,7 +64,8 @@ class HorizonCallback(TrainerCallback):
             for message in told:  # the Trainer loads it with all warnings caught, and passes few of them on
                 warnings.warn(message, stacklevel=2)
             for curve in lr_scheduler.targets["lr"].values():
-                wrong = _mismatch(curve, state.max_steps) if isinstance(curve, Schedule) else None
+                schedule = schedule_of(curve)
+                wrong = None if schedule is None else _mismatch(schedule, state.max_steps)
                 if wrong:
                     warnings.warn(wrong, stacklevel=2)
 
