@@ -98,14 +98,21 @@ def test_pytorch_68332_the_closed_form_is_the_public_call():
     assert lrs_used(optimizer, scheduler, 30) == [[0.1 * scheduler.lr(step)] for step in range(30)]
 
 
-def test_megatron_1138_what_the_code_says_overrides_what_the_optimizer_carried():
-    """There the peaks of the old schedule came back out of the optimizer's groups."""
+@pytest.mark.parametrize("order", ["optimizer scheduler", "scheduler optimizer"])
+def test_megatron_1138_the_peak_that_the_code_says_overrides_the_one_the_optimizer_carried(order):
+    """There the old peak came back out of the optimizer's groups, --override-opt_param-scheduler or not."""
     first, scheduler = run(12)
-    second = optimizer_with(0.1)
-    second.load_state_dict(first.state_dict())
-    changed = Scheduler(second, 0.5 * CURVE, on_mismatch="new")
-    changed.load_state_dict(scheduler.state_dict())
-    assert values(second, "lr") == [0.1 * (0.5 * CURVE)(12)]
+    second = optimizer_with(0.03)
+    changed = Scheduler(second, CURVE, on_mismatch="new")
+    for which in order.split():
+        if which == "optimizer":
+            second.load_state_dict(first.state_dict())
+        else:
+            changed.load_state_dict(scheduler.state_dict())
+    used = []
+    second.register_step_post_hook(lambda optimizer, *_: used.append(*values(optimizer, "lr")))
+    lrs_used(second, changed, 18)
+    assert used == [0.03 * CURVE(step) for step in range(12, 30)] and changed.base_lrs == [0.03]
 
 
 def test_miles_1627_restoring_twice_does_not_count_twice():

@@ -4,6 +4,7 @@ import re
 import warnings
 
 import pytest
+import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from stepping import lrs_used, named, optimizer_with, through_a_file, values
@@ -283,6 +284,41 @@ def test_a_weight_decay_that_is_scheduled_no_more_is_the_initial_one_again(order
         second.load_state_dict(first.state_dict()) if which == "optimizer" else resumed.load_state_dict(state)
     second.step()
     assert values(second, "weight_decay") == [0.1]
+
+
+@pytest.mark.parametrize("way", MISMATCH)
+def test_an_optimizer_that_was_loaded_first_with_another_peak_is_told_at_construction(way):
+    first = optimizer_with_defaults(lr=0.1, weight_decay=0.5)
+    state = saved_after(5, OLD, first, weight_decay=NEW)
+    second = optimizer_with_defaults(lr=0.2, weight_decay=0.5)
+    second.load_state_dict(first.state_dict())
+    with pytest.warns(UserWarning, match=r"made with lr=0\.2 and has loaded initial_lr=0\.1, which goes on; .*refresh"):
+        resumed = Scheduler(second, OLD, weight_decay=NEW, on_mismatch=way)
+    resumed.load_state_dict(state)  # no warning: an error would follow
+    assert resumed.get_last_lr() == [0.1 * OLD(5)]
+    third = optimizer_with_defaults(lr=0.1, weight_decay=0.25)
+    third.load_state_dict(first.state_dict())
+    with pytest.warns(UserWarning, match=r"made with weight_decay=0\.25 and has loaded initial_weight_decay=0\.5"):
+        Scheduler(third, OLD, weight_decay=NEW)
+
+
+def optimizer_with_defaults(**settings):
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], **settings)
+
+
+def test_what_the_code_says_in_its_groups_is_no_other_peak():
+    """Warnings are errors here: groups with values of their own, a second scheduler, a default that nobody gave."""
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.1, 0.2)]
+    for settings in ({"lr": 0.3}, {}):
+        first = torch.optim.SGD([dict(group) for group in groups], **settings)
+        state = saved_after(5, OLD, first)
+        Scheduler(first, OLD)
+    again = torch.optim.SGD([dict(group) for group in groups])
+    again.load_state_dict(first.state_dict())
+    loaded(state, OLD, optimizer=again)
+    half = torch.optim.SGD([groups[0], {"params": [torch.nn.Parameter(torch.zeros(1))]}], lr=0.2)
+    half.load_state_dict(first.state_dict())
+    loaded(state, OLD, optimizer=half)
 
 
 # --- couplings: they go with the schedule that goes on ---

@@ -60,7 +60,12 @@ def keep_initial(targets: Targets, groups: Sequence[Group]) -> None:
             key = resolve(target, index, group).partition(".")[0]
             value = group.get(f"initial_{key}")
             value = group[key] if value is None else value
-            group[f"initial_{key}"] = tuple(map(_plain, value)) if key == "betas" else _plain(value)
+            group[f"initial_{key}"] = as_numbers(value)
+
+
+def as_numbers(value: Any) -> Any:
+    """A hyperparameter as a plain number, betas as a pair of them, whatever tensors held them."""
+    return tuple(map(_plain, value)) if isinstance(value, (tuple, list)) else _plain(value)
 
 
 def _plain(value: Any) -> float:

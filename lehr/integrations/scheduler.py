@@ -29,7 +29,7 @@ from lehr.integrations.hyperparameters import (
     put,
     read_targets,
 )
-from lehr.integrations.peaks import carry_over
+from lehr.integrations.peaks import carry_over, warn_of_brought, warn_of_rates
 from lehr.integrations.watch import watch
 
 MODULES = sys.modules
@@ -44,6 +44,9 @@ class Scheduler(LRScheduler):
     that none fits, and a pattern that fits none, are errors naming it. `weight_decay` and `momentum` likewise multiply
     the group's initial value, `betas` is a pair of such, None leaves alone. Where a group has betas and no momentum
     (Adam), `momentum` is betas[0].
+
+    A schedule of learning rates (a peak of 3e-4, say) is warned of, unless the optimizer has lr=1; so are other initial
+    values than the optimizer was made with, in one that was loaded before.
 
     Call `step()` after each `optimizer.step()`; what the first update uses is set at construction. A group's initial
     values are those it had when it was first seen, kept in `group["initial_lr"]`, `group["initial_weight_decay"]`, ...
@@ -107,6 +110,8 @@ class Scheduler(LRScheduler):
             if last_epoch != -1:
                 hyperparameters.check_kept(self.targets, optimizer.param_groups, last_epoch)
             hyperparameters.check(self.targets, optimizer.param_groups)
+            warn_of_rates(self.targets, optimizer.param_groups, stacklevel=3)
+            warn_of_brought(self.targets, optimizer, stacklevel=3)
         super().__init__(optimizer, last_epoch)  # takes the first step()
         self._child = False
         watch(self)

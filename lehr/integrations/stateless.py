@@ -6,6 +6,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from lehr.integrations.hyperparameters import Given, bind, check, keep_initial, put, read_targets, record
+from lehr.integrations.peaks import warn_of_rates
 
 
 def apply(
@@ -29,6 +30,8 @@ def apply(
     """
     targets, groups = read_targets(lr, weight_decay, momentum, betas), optimizer.param_groups
     check(targets, groups)
+    if not all("initial_lr" in group for group in groups):  # the first time
+        warn_of_rates(targets, groups, stacklevel=3)
     keep_initial(targets, groups)
     for curve, target, pairs in bind(targets, groups):
         factor = curve(step)
