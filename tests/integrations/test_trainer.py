@@ -81,6 +81,13 @@ def test_transformers_28124_the_logged_lr_is_not_the_next_updates(tmp_path):
     assert logged(trainer) == [used for step, used in enumerate(notes.used, 1) if step % 3 == 0]
 
 
+def test_transformers_35942_the_logged_lr_is_the_one_used_where_a_cycle_begins_anew(tmp_path):
+    notes, schedule = Notes(), lehr.sgdr(5, 4)
+    trainer = trained(tmp_path, notes, schedule=schedule)
+    assert logged(trainer) == notes.used == [0.1 * schedule(step) for step in range(20)]
+    assert notes.used[5] == 0.1 > 100 * notes.used[4], "off by one would be all the difference"
+
+
 def test_lightning_1476_gradient_accumulation_leaves_the_schedule_in_updates(tmp_path):
     notes, schedule = Notes(), lehr.parse(SPEC, total=20)
     trained(tmp_path, notes, schedule=SPEC, settings={"gradient_accumulation_steps": 3})
