@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from worker import CURVE, parts, used_by
 
+import lehr
 from lehr.integrations.accelerate import PreparedScheduler, prepare
 from lehr.integrations.torch import Scheduler
 
@@ -40,6 +41,15 @@ def test_accelerate_1398_one_step_an_update_on_two_processes_and_with_accumulati
     assert told.pop("resumed") == [0.1 * CURVE(step) for step in range(5, 10)]
     assert told.pop("copies") == [3, 3, 5, 5, 5]
     assert len(told) == 4 and all(used == [0.1 * CURVE(step) for step in range(10)] for used in told.values())
+
+
+def test_transformers_24088_the_trainer_on_two_processes_steps_once_an_update(tmp_path):
+    """With epochs, samples and accumulation counted over both; stopped and resumed, it uses the same LRs."""
+    told = json.loads(on_two_processes(HERE / "trainer_worker.py", tmp_path, cwd=tmp_path).splitlines()[-1])
+    assert told["processes"] == 2 and told["same"] and told["alike"]
+    assert told["schedule"] == "linear 4 to 1, hold 4, cosine 4 to 0" and told["updates"] == told["counted"] == 12
+    planned = [0.1 * lehr.parse(told["schedule"])(step) for step in range(12)]
+    assert told["used"] == told["logged"] == told["stopped and resumed"] == planned
 
 
 @pytest.mark.parametrize("ours", [True, False])
