@@ -306,6 +306,19 @@ def optimizer_with_defaults(**settings):
     return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], **settings)
 
 
+@pytest.mark.parametrize("tensor", ["first", "second"])
+def test_a_peak_in_a_tensor_and_the_same_as_a_number_are_the_same(tensor):
+    """Warnings are errors here: float32 has 0.1 as 0.10000000149."""
+    lrs = (torch.tensor(0.1), 0.1, 0.1) if tensor == "first" else (0.1, torch.tensor(0.1), torch.tensor(0.1))
+    first, second, third = (optimizer_with_defaults(lr=lr, foreach=False) for lr in lrs)
+    state = saved_after(5, OLD, first)
+    resumed = Scheduler(second, OLD)
+    second.load_state_dict(first.state_dict())
+    resumed.load_state_dict(state)
+    third.load_state_dict(first.state_dict())
+    assert loaded(state, OLD, optimizer=third).get_last_lr() == [pytest.approx(0.1 * OLD(5))]
+
+
 def test_what_the_code_says_in_its_groups_is_no_other_peak():
     """Warnings are errors here: groups with values of their own, a second scheduler, a default that nobody gave."""
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.1, 0.2)]
@@ -358,7 +371,7 @@ def test_another_coupling_is_a_mismatch_that_saved_or_new_settle():
     saved, here = constant_product(FLOORED), constant_product(FLOORED, most=5)
     state = saved_after(50, OLD, weight_decay=saved)
     for curve in (here, FLOORED, lambda step: 1.0):
-        for way in ("error", "extend"):
+        for way in ("error", "extend") if curve is not here else ("error",):
             with pytest.raises(ValueError, match=r"of weight_decay is that of constant_product\('lin.*'\), here it is"):
                 loaded(state, OLD, way, weight_decay=curve)
         assert loaded(state, OLD, "saved", weight_decay=curve).targets["weight_decay"]["*"] == saved
@@ -366,6 +379,15 @@ def test_another_coupling_is_a_mismatch_that_saved_or_new_settle():
     assert loaded(state, OLD, "saved").targets["weight_decay"]["*"] == saved, "though the code schedules none"
     with pytest.raises(ValueError, match=r"is that of constant_product\('.*', most=5\), here it is constant_product"):
         loaded(saved_after(50, OLD, weight_decay=here), OLD, weight_decay=saved)
+
+
+def test_extending_goes_on_under_the_limit_that_the_code_has():
+    to_0 = lehr.linear(200, warmup=20)
+    state = saved_after(50, FLOORED, weight_decay=constant_product(FLOORED))
+    scheduler = loaded(state, to_0, "extend", weight_decay=constant_product(to_0, most=20))
+    assert scheduler.targets["weight_decay"]["*"] == constant_product(FLOORED.extend(to_0, at=50), most=20)
+    lrs_used(scheduler.optimizer, scheduler, 150)
+    assert values(scheduler.optimizer, "weight_decay") == [0.1 * 20]
 
 
 def test_a_coupling_that_cannot_go_with_the_schedule_that_goes_on_is_refused_and_nothing_is_taken_over():

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 
 from lehr.integrations.couplings import schedule_of
@@ -20,7 +21,7 @@ def carry_over(before: list[Group], groups: list[Group], on_mismatch: str) -> No
     for index, (old, group) in enumerate(zip(before, groups, strict=False)):
         for name in [name for name in old if name.startswith("initial_")]:
             # one that was saved without a scheduler has no initial values: what it has may be anything
-            if group.setdefault(name, old[name]) == old[name]:
+            if _alike(group.setdefault(name, old[name]), old[name]):
                 continue
             if on_mismatch == "new":
                 group[name] = old[name]
@@ -41,7 +42,7 @@ def warn_of_rates(targets: Targets, groups: Sequence[Group], stacklevel: int) ->
     if not peaks or len(peaks) < len(schedules) or not 0 < lr < 1:  # with lr=1 learning rates are what is wanted
         return
     peak = max(peaks)
-    if 0 < peak < LOW or (peak < 1 and math.isclose(peak, lr, rel_tol=1e-6)):
+    if 0 < peak < LOW or (peak < 1 and _close(peak, lr)):
         warnings.warn(
             f"the schedule's greatest value is {peak:.6g}, which looks like a learning rate; it multiplies the "
             f"optimizer's own, so that {lr:.6g} becomes {lr * peak:.3g}: write multipliers of it, with a peak of 1 "
@@ -60,18 +61,29 @@ def warn_of_brought(targets: Targets, optimizer: Optimizer, stacklevel: int) -> 
     for key in dict.fromkeys(target.partition(".")[0] for target in targets):
         name, given = f"initial_{key}", optimizer.defaults.get(key)
         parameter = inspect.signature(type(optimizer)).parameters.get(key)
-        if given is None or parameter is None or as_numbers(given) == parameter.default:
-            continue
+        held = any(isinstance(each, Tensor) for each in (given if isinstance(given, tuple) else (given,)))
+        if given is None or parameter is None or held or given == parameter.default:
+            continue  # a default in a tensor may be the group's own, and filled since
         # torch puts the parameters last in a group that it loads, first in one that it makes
         loaded = [group for group in groups if name in group and list(group).index(name) < list(group).index("params")]
         brought = list(dict.fromkeys(as_numbers(group[name]) for group in loaded))
-        if brought and len(loaded) == len(groups) and as_numbers(given) not in brought:
+        if brought and len(loaded) == len(groups) and not any(_alike(given, each) for each in brought):
             warnings.warn(
                 f"the optimizer was made with {key}={_short(as_numbers(given))} and has loaded {name}="
                 f"{', '.join(map(_short, brought))}, which goes on; to take the code's, build the scheduler before the "
                 f"optimizer loads its state, or set group['{name}'] and call scheduler.refresh()",
                 stacklevel=stacklevel,
             )
+
+
+def _alike(value: Any, other: Any) -> bool:
+    """Whether two values are the same number, or pair of numbers, as far as a tensor in float32 tells."""
+    value, other = (x if isinstance(x, tuple) else (x,) for x in (as_numbers(value), as_numbers(other)))
+    return len(value) == len(other) and all(map(_close, value, other))
+
+
+def _close(value: float, other: float) -> bool:
+    return math.isclose(value, other, rel_tol=1e-6)
 
 
 def _short(value: Any) -> str:

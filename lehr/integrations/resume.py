@@ -158,7 +158,8 @@ def settle_rules(
     kept: dict[str, str] = {}
     for pattern, curve in ours.items():
         there, ahead = saved[pattern], schedule_of(curve)
-        if not there.is_like(curve):
+        further = on_mismatch == "extend" and isinstance(curve, Coupling) and there.kind == curve.kind
+        if not there.is_like(curve) and not further:  # extending goes on under the settings that the code has
             if on_mismatch != "saved" or there.text is None:
                 raise _of_another_kind(what, there, curve, on_mismatch)
             settled[pattern] = there.curve(f"{what}[{pattern!r}]", curve)
