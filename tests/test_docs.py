@@ -36,3 +36,9 @@ def test_the_page_opens_with_the_lines_to_paste():
         assert lines[2] == "```python" and lines.index("```") < 12
         opening = [line for line in lines[3 : lines.index("```")] if line]
         assert len(opening) == 5 or name != "torch.md"
+
+
+def test_every_test_that_a_page_names_is_there():
+    tests = "".join(path.read_text() for path in Path(__file__).parent.rglob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "complaints.md").read_text()))
+    assert len(named) > 40 and not {name for name in named if f"def {name}(" not in tests}
