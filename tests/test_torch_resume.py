@@ -209,6 +209,17 @@ def test_a_loaded_peak_that_is_not_the_codes_is_told():
     assert resumed.get_last_lr() == [0.2 * OLD(5)]
 
 
+def test_what_is_told_points_to_the_line_that_stepped():
+    first, second = optimizer_with(0.1), optimizer_with(0.2)
+    Scheduler(first, OLD)
+    resumed = Scheduler(second, OLD)
+    lrs_used(second, resumed, 1)
+    second.load_state_dict(first.state_dict())
+    with pytest.warns(UserWarning, match=r"brings initial_lr=0\.1") as told:
+        resumed.step()
+    assert [each.filename for each in told if "brings" in str(each.message)] == [__file__]
+
+
 @pytest.mark.parametrize("way", ["saved", "new", "extend"])
 def test_the_first_update_has_the_chosen_schedules_lr_whichever_is_loaded_first(way):
     first = optimizer_with(0.1)

@@ -30,7 +30,7 @@ def carry_over(before: list[Group], groups: list[Group], on_mismatch: str) -> No
                 f"the loaded optimizer brings {name}={_short(group[name])} for {describe(index, group)}, "
                 f"which had {_short(old[name])} here; the loaded one goes on: to change it, write "
                 f"on_mismatch=\"new\", or set group['{name}'] and call scheduler.refresh()",
-                stacklevel=5,
+                stacklevel=4,
             )
 
 
