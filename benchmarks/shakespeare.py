@@ -3,8 +3,8 @@
     python benchmarks/shakespeare.py --text tinyshakespeare.txt --nanogpt PATH      # PATH: a clone of karpathy/nanoGPT
 
 Both by characters, the last tenth held out. nanoGPT as its README has it for a CPU (4 layers, 4 heads, width 128,
-context 64, batches of 12, 2,000 iterations), which ends at about 1.886, by its own estimate of 20 batches; lehr by `--preset
-shakespeare-char`, evaluated on the whole tenth. The times are those of whole processes, start-up, evaluations and, for
+context 64, batches of 12, 2,000 iterations), which ends at about 1.886, by its own estimate of 20 batches; lehr by
+`--preset shakespeare-char`, evaluated on the whole tenth. The times are those of whole processes, start-up, evaluations and, for
 lehr, checkpoints, curves and sample included; for lehr also the time at which the loss stood in its log.
 """
 
