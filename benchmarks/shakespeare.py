@@ -4,8 +4,9 @@
 
 Both by characters, the last tenth held out. nanoGPT as its README has it for a CPU (4 layers, 4 heads, width 128,
 context 64, batches of 12, 2,000 iterations), which ends at about 1.886, by its own estimate of 20 batches; lehr by
-`--preset shakespeare-char`, evaluated on the whole tenth. The times are those of whole processes, start-up, evaluations and, for
-lehr, checkpoints, curves and sample included; for lehr also the time at which the loss stood in its log.
+`--preset shakespeare-char`, evaluated on the whole tenth. The times are those of whole processes, start-up,
+evaluations and, for lehr, checkpoints, curves and sample included; for lehr also the time at which the loss stood in
+its log.
 """
 
 import argparse

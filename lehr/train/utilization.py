@@ -23,8 +23,8 @@ def operations(model: Model, parameters: int) -> float:
     """Operations that training takes a token, forward and backward: 6 N + 12 L d T.
 
     N parameters without the embeddings, which are looked up and not multiplied; L layers of width d; a context of T,
-    all of whose scores count though a causal mask needs half (Chowdhery et al. 2022, arXiv 2204.02311, appendix B). What
-    is worked out again (`model.checkpoint_activations`) is not counted.
+    all of whose scores count though a causal mask needs half (Chowdhery et al. 2022, arXiv 2204.02311, appendix
+    B). What is worked out again (`model.checkpoint_activations`) is not counted.
 
     >>> operations(Model(vocab_size=10, d_model=8, num_layers=2, context_length=4), parameters=1000) / 1000
     6.288
