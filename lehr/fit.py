@@ -16,6 +16,7 @@ from lehr.logged import readings, rows
 from lehr.pieces import Piece, Points
 from lehr.plain import plainest
 from lehr.ramp import Ramp
+from lehr.resumed import in_turn
 from lehr.schedule import Schedule
 
 PATIENCE = 200  # points from which curves are tried
@@ -47,7 +48,9 @@ def _found(ways: list[Points]) -> Identified:
         if plain := plainest(points):
             return described(Layout(points, plain[0].unit, plain[0].peak, len(plain) > 1, ()), sure=True)
     best: tuple[float, Layout] | None = None
-    for points in ways:
+    for points in sorted(ways, key=lambda points: points.share > 1e-9):
+        if points.share > 1e-9 and (plans := in_turn(points)) and plans.until == len(points.steps):
+            return described(Layout(points, plans.unit, plans.peak, False, plans.departures), sure=True)
         for rare in (False, True):
             path, until = _cut(_thinned(points), rare)
             cost = sum(piece.cost + 1 for piece, *_ in path)
@@ -181,21 +184,27 @@ def _natural_ends(points: Points, i: int) -> list[int]:
 
 def _none_fits(points: Points) -> Identified:
     """The best schedule of few pieces, and where the log leaves it."""
+    plans = in_turn(points)
+    left = len(points.steps) if plans is None else plans.until
     thin = _thinned(points)
     path, until = _cut(thin, True, FEW)
     while path and index_of(thin, path[-1][2]) - index_of(thin, path[-1][1]) < 2 * path[-1][0].cost:
         until = path.pop()[1]  # a curve through few points more than it takes to lay it explains nothing
     while path and until is not None:
+        if plans is not None and until <= points.steps[left]:
+            break
         found = laid_out(points, path, until)
         if found is not None:
             return described(found, until)
         until = path.pop()[1]
+    if plans is not None:
+        return described(Layout(points, plans.unit, plans.peak, False, plans.departures), points.steps[left])
     at = points.steps[0]
     constant = Schedule((Ramp(0, 1, 1, 1),))
     return Identified(
         None,
         str(constant),
-        max(points.values),
+        points.highest,
         "none",
         0,
         1,
@@ -203,7 +212,7 @@ def _none_fits(points: Points) -> Identified:
         "cannot be told",
         math.inf,
         at,
-        max(points.tolerances),
+        points.loosest,
         (),
         at,
     )

@@ -96,7 +96,7 @@ def described(layout: Layout, departs_at: int | None = None, sure: bool = False)
         words,
         error,
         points.steps[errors.index(error)],
-        max(points.tolerances),
+        points.loosest,
         layout.departures,
         departs_at,
         None if zero is None else str(zero),

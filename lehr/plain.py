@@ -36,6 +36,9 @@ MORE = 160  # points against which each pair of whole times is held, before all 
 WARM = 3e-3  # an estimate that is off by more than this share of the peak is of another shape
 
 
+Fit = tuple[float, float, float]  # v = c + m w: c, m, and the sum of the squares that are left
+
+
 @dataclass(frozen=True)
 class Plain:
     """A schedule that is at every point, its peak, and how many characters say it, as it were."""
@@ -72,7 +75,7 @@ def _fits(points: Points, own: list[float], plain: Plain) -> bool:
     return True
 
 
-def _readings(points: Points, own: list[float]) -> Iterator["_Log"]:
+def _readings(points: Points, own: list[float]) -> Iterator["Log"]:
     """The log as a rise and a fall, cut before its greatest value and, where that stands alone, behind it too."""
     values, n = points.values, len(points.values)
     highest = max(values)
@@ -85,13 +88,13 @@ def _readings(points: Points, own: list[float]) -> Iterator["_Log"]:
     level = all(values[k] >= highest - 2 * own[k] for k in range(first, last))
     if not (rises and falls and level):
         return
-    yield _Log(points, own, first, last)
+    yield Log(points, own, first, last)
     if first == last and 0 < first < n - 3:
-        yield _Log(points, own, first + 1, first + 1)
+        yield Log(points, own, first + 1, first + 1)
 
 
 @dataclass(frozen=True)
-class _Log:
+class Log:
     """A log that rises up to the point before `first` and falls after `last`; those between are at the peak."""
 
     points: Points
@@ -107,7 +110,7 @@ class _Log:
         if self.bottom - self.last < (4 if self.loose else 3):
             return  # too few to tell one curve from another
         estimates = {shape: self._estimate(SHAPES[shape][1]) for shape in SHAPES}
-        least, most = min(e[2] for e in estimates.values()), WARM * max(self.points.values) + 3 * self.tolerance
+        least, most = min(e[2] for e in estimates.values()), WARM * self.points.highest + 3 * self.tolerance
         # those that come near first, the commoner ones first among them
         for shape in sorted(estimates, key=lambda name: estimates[name][2] > 4 * least + self.tolerance):
             begin, end, off = estimates[shape]
@@ -123,7 +126,7 @@ class _Log:
 
     @cached_property
     def loose(self) -> bool:
-        return self.tolerance > 1e-9 * max(self.points.values)
+        return self.tolerance > 1e-9 * self.points.highest
 
     @cached_property
     def bottom(self) -> int:
@@ -140,6 +143,19 @@ class _Log:
         for k in (self.last, self.bottom):
             order |= set(range(max(k - 3, self.first), min(k + 4, n)))
         return sorted(order)
+
+    def onward(self, d: int, peak: float) -> Iterator[tuple[str, int, float]]:
+        """Falls that begin at the time `d` with the value `peak`: shape, end, and floor as a share of that value."""
+        most = WARM * peak + 3 * self.tolerance
+        for shape, (_, g) in SHAPES.items():
+            begin, end, off = self._estimate(g)
+            if off <= most:
+                order = self._some(MORE)
+                data = [(self.points.steps[k], self.points.values[k], self.own[k]) for k in order]
+                reach = 2 + 0.03 * (end - begin)
+                for e in sorted(self._ends(g, d, end, reach, order), key=lambda e: min(_digits(e), _digits(e + 1))):
+                    for floor in self._floors(g, d, e, peak, data) if e > d else ():
+                        yield shape, e, floor
 
     # --- estimated times
 
@@ -243,18 +259,22 @@ class _Log:
 
     def _peaks(self, g: Callable[[float], float], d: int, e: float, order: list[int]) -> list[float]:
         """What the peak may be, the shortest first."""
-        steps, values = self.points.steps, self.points.values
-        highest = max(values)
-        if d in self.points.at or self.first != self.last:
-            spread = self.tolerance
-            if d in self.points.at:
-                highest = self.points.at[d]
-        else:
-            fit = _line([(_at(g, steps[k], d, e), values[k]) for k in order[:: max(1, len(order) // 20)]])
+        highest, spread, fit = self.points.highest, self.tolerance, None
+        if d in self.points.at:
+            highest = self.points.at[d]
+        elif self.first == self.last:
+            fit = self._fitted(g, d, e, order)
             if fit is None:
                 return []
-            highest, spread = fit[0] + fit[1], 3 * self.tolerance + 1e-10 * highest
-        return [peak for peak in _short_within(highest - spread, highest + spread) if peak > 0]
+            highest, spread = fit[0] + fit[1], 3 * spread + 1e-10 * highest
+        if fit is None and self.loose:
+            fit = self._fitted(g, d, e, order)
+        peaks = _short_within(highest - spread, highest + spread)
+        return [peak for peak in (*peaks, *([fit[0] + fit[1]] if fit else [])) if peak > 0]
+
+    def _fitted(self, g: Callable[[float], float], d: int, e: float, order: list[int]) -> Fit | None:
+        steps, values = self.points.steps, self.points.values
+        return _line([(_at(g, steps[k], d, e), values[k]) for k in order[:: max(1, len(order) // 20)]])
 
     def _floors(
         self, g: Callable[[float], float], d: int, e: int, peak: float, data: list[tuple[int, float, float]]
@@ -334,7 +354,7 @@ class _Log:
         last, before = self.points.steps[-1], self.points.steps[-2]
         end = min(_near((last + before) / 2 + (last - before), (last - before) / 2), key=lambda e: (_digits(e), e))
         end = max(end, last + 1)
-        for peak in _short_within(*(max(self.points.values) + sign * self.tolerance for sign in (-1, 1))):
+        for peak in _short_within(*(self.points.highest + sign * self.tolerance for sign in (-1, 1))):
             for shift, sample in WAYS:
                 for w in self._warmups(peak, shift, end):
                     if 0 < w < end:
@@ -376,7 +396,7 @@ def _at(g: Callable[[float], float], s: float, begin: float, end: float) -> floa
     return 1.0 if u <= 0 else 0.0 if u >= 1 else g(u)
 
 
-def _line(pairs: list[tuple[float, float]]) -> tuple[float, float, float] | None:
+def _line(pairs: list[tuple[float, float]]) -> Fit | None:
     """v = c + m w by least squares: (c, m, the sum of the squares that are left)."""
     n = len(pairs)
     w0, v0 = sum(w for w, _ in pairs) / n, sum(v for _, v in pairs) / n

@@ -35,7 +35,7 @@ def read_log(path: Path, step: str | None, column: str | None) -> tuple[list[int
         if any(x is None or str(x).strip().lower() in ABSENT for x in (at, value)):
             continue
         try:
-            steps.append(int(at) if isinstance(at, int) or str(at).strip().isdigit() else _whole(float(str(at))))
+            steps.append(int(str(at)) if isinstance(at, int) or str(at).strip().isdigit() else _whole(float(str(at))))
             lrs.append(float(str(value)))
         except (TypeError, ValueError):
             raise ValueError(f"{path}, line {number}: {step}={at!r}, {column}={value!r} are not two numbers") from None
