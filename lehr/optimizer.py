@@ -99,13 +99,12 @@ class AdamW(torch.optim.Optimizer):
         for group, params in groups:
             for device in {p.device for p in params}:
                 here = [p for p in params if p.device == device]
-                states = [self._state(p) for p in here]
+                states = [self._state(p, group) for p in here]
                 torch._foreach_add_([state["step"] for state in states], 1)
                 if skip is not None:
                     self._counted += [state["step"] for state in states]
-                update = _fused_update if all(_fusible(p, p.grad) for p in here) else _update
                 there = (None if x is None else x.to(device) for x in (divisor, skip))
-                update(here, [p.grad for p in here], states, group, *there)
+                self._update(here, [p.grad for p in here], states, group, *there)
         return loss
 
     def uncount(self) -> None:
@@ -126,7 +125,7 @@ class AdamW(torch.optim.Optimizer):
         super().load_state_dict(state_dict)
         for p in (p for group in self.param_groups for p in group["params"] if p in self.state):
             state = self.state[p]
-            for key in ("exp_avg", "exp_avg_sq"):
+            for key in state.keys() - {"step"}:  # exp_avg, exp_avg_sq
                 if state[key].shape != p.shape:
                     raise ValueError(f"{key} {list(state[key].shape)} does not fit a parameter {list(p.shape)}")
                 # A copy, in the parameter's memory order: torch would share tensors with whom the dict came from.
@@ -141,7 +140,7 @@ class AdamW(torch.optim.Optimizer):
         }
         return {**super().__getstate__(), **own}
 
-    def _state(self, p: Tensor) -> dict[str, Tensor]:
+    def _state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         state: dict[str, Tensor] = self.state[p]
         if not state:
             # The count is kept on the CPU, as torch does: bias corrections are plain numbers, and no device must wait.
@@ -149,6 +148,18 @@ class AdamW(torch.optim.Optimizer):
             state["exp_avg"] = torch.zeros_like(p)
             state["exp_avg_sq"] = torch.zeros_like(p)
         return state
+
+    def _update(
+        self,
+        params: list[Tensor],
+        grads: list[Tensor],
+        states: list[dict[str, Tensor]],
+        group: dict[str, Any],
+        divisor: Tensor | None,
+        skip: Tensor | None,
+    ) -> None:
+        update = _fused_update if all(map(_fusible, params, grads)) else _update
+        update(params, grads, states, group, divisor, skip)
 
 
 def _update(

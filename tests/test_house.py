@@ -16,7 +16,7 @@ ROOMS = (
     "words <- curves <- shapes <- evaluate <- ramp <- verbs | areas <- schedule <- recipes <- cycles <- functional"
     " <- spec <- lint | compare | pieces | conventions"
     " <- tidy | logged | plain <- layout | resumed <- found <- fit <- plot"
-    " <- integrations | nn | depth <- optimizer <- train <- cli <- __main__"
+    " <- integrations | nn | depth <- optimizer <- muon <- train <- cli <- __main__"
 )
 PLACE = {room: place for place, rooms in enumerate(ROOMS.split(" <- ")) for room in rooms.split(" | ")}
 

@@ -61,6 +61,7 @@ def _add_train(commands: Commands) -> Parser:
 
 def _train(options: argparse.Namespace) -> None:
     from lehr.train.config import holds_run
+    from lehr.train.pages import ask_for_large
 
     resume = options.resume or options.resume_or_start
     if resume and options.out is None:
@@ -76,6 +77,7 @@ def _train(options: argparse.Namespace) -> None:
     parent = _parent(options, folder if holds else None)
     config = _config(options, folder if holds else parent)
 
+    ask_for_large()
     # torch is loaded only now, when the request makes sense; a Ctrl-C in the middle of its imports would leave them
     # half done, so it waits
     posix = hasattr(signal, "pthread_sigmask")

@@ -205,7 +205,7 @@ def model_card(run: Run) -> str:
         ("updates", f"{run.step:,} of {train['steps']:,}, {tokens:,} tokens"),
         ("learning rate", f"{optimizer['lr']:g} * ({facts['schedule']['lr']})"),
         (
-            "AdamW",
+            "AdamW" if optimizer.get("name", "adamw") == "adamw" else "Muon on matrices, AdamW",
             f"betas {optimizer['betas']}, eps {optimizer['eps']:g}, weight decay {optimizer['weight_decay']:g}, "
             f"gradients clipped at {optimizer['max_grad_norm']:g}",
         ),

@@ -181,7 +181,7 @@ def loop(
             # 1) the learning rate of this update
             lr = peak * schedule(step)
             for group in optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * group.get("lr_ratio", 1.0)
 
             # 2) its batch, forward and backward, a micro-batch at a time; the parts add up to the batch's mean
             loss = torch.zeros((), device=device)

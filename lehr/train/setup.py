@@ -13,14 +13,17 @@ import torch
 
 import lehr
 from lehr.integrations.trackers import check_installed
+from lehr.muon import Muon, muon_groups
 from lehr.nn import TransformerLM
 from lehr.optimizer import AdamW, param_groups
 from lehr.schedule import Schedule
 from lehr.spec import Clock, parse
 from lehr.train import config as configs
+from lehr.train import pages
 from lehr.train.config import Config
 from lehr.train.data import Corpus, Windows, load_corpus
 from lehr.train.durable import replace_text
+from lehr.train.runs import count_parameters
 from lehr.train.snapshot import seed_all
 from lehr.train.tokenizer import Characters, Subwords
 
@@ -29,7 +32,7 @@ BFLOAT16_WIDTH = 64  # on a CPU a 4-layer model of this width gained 1.8x; narro
 # what may differ on --resume: it changes no update. Everything else would, and is refused.
 FREE = (
     *("train.log_every", "train.eval_every", "train.eval_batches", "train.checkpoint_every", "train.keep"),
-    *("train.device", "train.compile", "train.micro_batch_size", "train.on_nonfinite"),
+    *("train.device", "train.compile", "model.checkpoint_activations", "train.micro_batch_size", "train.on_nonfinite"),
     *("data.path", "data.field", "data.dtype", "data.tokenizer"),  # what was read is compared by its fingerprint
 )
 PLAN = ("train.steps", "optimizer.lr", "schedule.lr")  # what may change where --on-mismatch says how
@@ -81,12 +84,24 @@ def build(config: Config) -> Parts:
     given = config.schedule.lr
     config = resolve(config, corpus)
     windows = Windows(corpus.train, config.model.context_length, config.train.batch_size, config.train.seed)
+    sizes = configs.to_dict(config)["model"]
+    if config.train.device == "cpu":
+        pages.keep_or_return(16 * count_parameters(sizes))
     seed_all(config.train.seed)
-    model = TransformerLM(**configs.to_dict(config)["model"]).to(config.train.device)
+    model = TransformerLM(**sizes).to(config.train.device)
+    return Parts(config, given, corpus, windows, parse(config.schedule.lr), model, make_optimizer(config, model))
+
+
+def make_optimizer(config: Config, model: TransformerLM) -> AdamW:
+    """The optimizer that `config.optimizer.name` says, with decay on matrices only."""
     settings = config.optimizer
-    groups = param_groups(model, settings.weight_decay)  # decay on matrices only
-    optimizer = AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
-    return Parts(config, given, corpus, windows, parse(config.schedule.lr), model, optimizer)
+    shared: dict[str, Any] = {"lr": settings.lr, "betas": settings.betas, "eps": settings.eps}
+    if settings.name == "adamw":
+        return AdamW(param_groups(model, settings.weight_decay), **shared)
+    matrices, *others = muon_groups(model, model.layers, settings.weight_decay)
+    dtype = torch.bfloat16 if config.train.precision == "bfloat16" else torch.float32
+    groups = [matrices | {"lr_ratio": settings.matrix_lr_ratio}, *others]
+    return Muon(groups, momentum=settings.momentum, dtype=dtype, **shared)
 
 
 def new_folder() -> Path:
