@@ -68,7 +68,7 @@ def _checkpoint(folder: Path, step: int | None) -> tuple[Path, int]:
     for number, path in reversed(there):
         try:
             folders.verify(path)
-        except ValueError as error:
+        except folders.Damaged as error:
             damage = damage or error
             continue
         return path, number
