@@ -75,6 +75,55 @@ def test_killed_before_any_write_fsync_or_rename_a_run_resumes_bit_for_bit(forks
     assert cut_short > 10
 
 
+def killed_at_each(forks, tmp_path, command_for, same, every=3):
+    """Kill a command before every so many of its writes, give the same again, and see that its end is the same."""
+    folder = tmp_path / "counted"
+    counted = forks.run(*command_for(folder), plain=True, count=str(tmp_path / "count"))
+    assert counted.status == 0, counted.err
+    calls = int((tmp_path / "count").read_text())
+    assert calls > 40
+    for kill_at in range(1, calls + 1, every):
+        folder = tmp_path / str(kill_at)
+        command = command_for(folder)
+        killed = forks.run(*command, plain=True, kill_at=kill_at)
+        assert killed.status == KILLED, (kill_at, killed.err)
+        again = forks.run(*command, plain=True)
+        assert again.status == 0, (kill_at, again.err)
+        assert same(folder, tmp_path / "counted"), kill_at
+        assert not list(folder.glob("**/.*")), f"{kill_at}: what was half-written is swept away"
+
+
+def test_a_cooldown_that_is_killed_before_any_write_comes_to_the_same_end(forks, text, tmp_path):
+    parent = tmp_path / "parent"
+    done = forks.run(*hard(text, parent, schedule__lr="linear 4 to 1, hold rest"), plain=True)
+    assert done.status == 0, done.err
+    before = {path: path.read_bytes() for path in parent.rglob("*") if path.is_file()}
+    words = ["--cooldown-from", parent, "--over", "50%", "--set", "train.keep=1", "--resume-or-start"]
+
+    def same(one, two):
+        assert [row["step"] for row in updates(one)] == list(range(12, 18))
+        plan = [json.loads((folder / "config.json").read_text()) for folder in (one, two)]
+        return timeless(one) == timeless(two) and same_end(one, two, 18) and plan[0] == plan[1]
+
+    killed_at_each(forks, tmp_path, lambda folder: ["train", "--out", folder, *words], same)
+    assert before == {path: path.read_bytes() for path in parent.rglob("*") if path.is_file()}
+
+
+def test_a_changed_plan_that_is_killed_before_any_write_comes_to_the_same_end(forks, whole, tmp_path):
+    words = ("--steps", 18, "--lr", "2e-2", "--on-mismatch", "extend", "--set", "train.keep=1")
+
+    def command(folder):
+        if not folder.exists():
+            shutil.copytree(whole, folder)
+        return resume(folder, *words)
+
+    def same(one, two):
+        plans = [json.loads((folder / "config.json").read_text())["plans"] for folder in (one, two)]
+        return timeless(one) == timeless(two) and same_end(one, two, 18) and plans[0] == plans[1] and len(plans[0]) == 1
+
+    killed_at_each(forks, tmp_path, command, same)
+
+
 def test_killed_at_random_moments_a_run_resumes_bit_for_bit(forks, text, whole, tmp_path):
     rng, folder, kills = random.Random(int.from_bytes(os.urandom(2), "little")), tmp_path / "run", 0
     while True:
