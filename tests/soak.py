@@ -5,9 +5,9 @@
 Each life ends in one of four ways, drawn at random: SIGKILL after a random time, SIGKILL before a random write, fsync,
 rename, unlink or mkdir, SIGTERM or SIGINT after a random time. Now and then a bit of the newest checkpoint is flipped
 in between, as a bad disk would. At the end weights, optimizer, random states and every log row have to be those of the
-uninterrupted run, bit for bit. Then the same with a cooldown that branches off the run, and with the run under a changed
-plan, up to a quarter as often. Processes are forked from one that has imported torch (tests/forks.py), so a kill costs a
-fraction of a second.
+uninterrupted run, bit for bit. Then the same with a cooldown that branches off the run, and with the run under a
+changed plan, up to a quarter as often. Processes are forked from one that has imported torch (tests/forks.py), so a
+kill costs a fraction of a second.
 """
 
 import argparse

@@ -38,7 +38,8 @@ def announce(report: Report, parts: Parts, folder: Path) -> None:
     step = memory(config, parameters)
     report.say(
         f"memory   about {size(step.state)} for weights, gradients and moments, "
-        f"{size(step.activations)} for the activations of {config.train.micro_batch_size} sequences"
+        f"{size(step.activations)} for the activations of {config.train.micro_batch_size} sequences, "
+        f"{size(step.snapshot)} while a checkpoint is written"
     )
     report.say(f"machine  {config.train.device}, {config.train.precision}")
     at_once = retention.most_at_once(config.train.keep, steps, config.train.checkpoint_every)
