@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the errors of a write that more room would mend
-# Bytes a write: hashing, writing and comparing take turns while the data is in the cache. (With 8 MB a turn a save takes
+# Bytes a write: hashing, writing and comparing take turns while the data is in the cache. (With 8 MB a save takes
 # a tenth more processor time, and comparing holds Python's lock, which the training thread wants, for milliseconds.)
 AT_ONCE = 2**18
 SMALL = 2**16  # bytes below which parts are copied together
