@@ -147,7 +147,8 @@ def _one_sample(run: "Run", prompt: list[int], shown: str, seed: int, options: a
         vocab_size=run.tokenizer.vocab_size,
         cache=not options.no_cache,
     )
-    text, count, began = run.tokenizer.stream(), 0, time.perf_counter()
+    after = [] if prompt == [run.tokenizer.end_of_text] else prompt  # a document begins, or its text goes on
+    text, count, began = run.tokenizer.stream(after), 0, time.perf_counter()
     _show(shown)
     for new in ids:
         count += 1

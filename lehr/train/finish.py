@@ -27,6 +27,8 @@ def announce(report: Report, parts: Parts, folder: Path) -> None:
     text = len(parts.corpus.train)
     report.say(f"run      {folder}")
     report.say(f"text     {parts.corpus.source}: {count(text)} tokens, {count(len(parts.corpus.val))} held out")
+    if parts.corpus.note:
+        report.warn(f"note     {parts.corpus.note}")
     report.say(
         f"model    {count(parameters)} parameters: {config.model.num_layers} layers, width {config.model.d_model}, "
         f"context {config.model.context_length}"
