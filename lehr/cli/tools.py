@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lehr.cli.options import Commands, Parser, number
+from lehr.words import read_number
 
 if TYPE_CHECKING:
     from lehr.train.runs import Run, Summary
@@ -23,10 +24,11 @@ def add(commands: Commands) -> dict[str, Parser]:
 
 def whole(text: str) -> int:
     """A whole number, 0 or more: 200, 10k."""
-    value = number(text)
-    if value != int(value) or value < 0:
+    number(text)  # refuses what is none
+    value = read_number(text)  # exact, beyond what a float can hold
+    if value.denominator != 1 or value < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
-    return int(value)
+    return value.numerator
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -103,6 +105,15 @@ def _sample(options: argparse.Namespace) -> None:
 
     from lehr.train.runs import open_run
 
+    if options.seed + options.samples > 2**64:
+        raise ValueError(f"--seed is a whole number below 2**64, with --samples added, not {options.seed}")
+    try:
+        (options.prompt or "").encode()
+    except UnicodeEncodeError as error:
+        byte = options.prompt[error.start].encode("utf-8", "surrogateescape")
+        raise ValueError(
+            f"--prompt is not UTF-8 text: the byte {byte.hex()} after {options.prompt[: error.start]!r} belongs to none"
+        ) from None
     run = open_run(options.folder, options.device)
     if sum(weight.numel() for weight in run.model.parameters()) < FEW_PARAMETERS:
         torch.set_num_threads(1)
