@@ -95,9 +95,16 @@ def _add_sample(commands: Commands) -> Parser:
     command.add_argument("--samples", type=whole, default=1, metavar="N", help="how many, each with the next seed")
     command.add_argument("--no-stop", action="store_true", help="go on after an end of text")
     command.add_argument("--no-cache", action="store_true", help="work all positions out anew for each token")
+    _add_tokenizer(command)
     command.add_argument("--device", default="", metavar="NAME", help="cpu, cuda or mps (default: cuda if it is there)")
     command.set_defaults(run=_sample)
     return command
+
+
+def _add_tokenizer(command: Parser) -> None:
+    command.add_argument(
+        "--tokenizer", default="", metavar="FILE", help="that of a run which was trained on ids (data.tokenizer=none)"
+    )
 
 
 def _sample(options: argparse.Namespace) -> None:
@@ -114,10 +121,17 @@ def _sample(options: argparse.Namespace) -> None:
         raise ValueError(
             f"--prompt is not UTF-8 text: the byte {byte.hex()} after {options.prompt[: error.start]!r} belongs to none"
         ) from None
-    run = open_run(options.folder, options.device)
+    run = open_run(options.folder, options.device, options.tokenizer)
     if sum(weight.numel() for weight in run.model.parameters()) < FEW_PARAMETERS:
         torch.set_num_threads(1)
     prompt, shown = _prompt(run, options.prompt)
+    if max(prompt) >= (known := run.facts["model"]["vocab_size"]):
+        raise ValueError(
+            f"the token {max(prompt)} of {options.prompt!r} is beyond the model's {known:,}; give another --prompt, or "
+            "the --tokenizer that made the ids"
+            if options.prompt
+            else f"the tokenizer's end of text, {max(prompt)}, is beyond the model's {known:,}; give a --prompt"
+        )
     for index in range(options.samples):
         seed = options.seed + index
         if options.samples > 1:
@@ -137,7 +151,7 @@ def _prompt(run: "Run", text: str | None) -> tuple[list[int], str]:
         return [tokenizer.end_of_text], ""
     alphabet = getattr(tokenizer, "alphabet", "\n")
     first = "\n" if "\n" in alphabet else alphabet[0]
-    return tokenizer.encode(first).tolist(), ""
+    return tokenizer.encode(first).tolist() or [0], ""
 
 
 def _one_sample(run: "Run", prompt: list[int], shown: str, seed: int, options: argparse.Namespace) -> None:
@@ -155,7 +169,7 @@ def _one_sample(run: "Run", prompt: list[int], shown: str, seed: int, options: a
         options.top_p,
         stop=stop,
         seed=seed,
-        vocab_size=run.tokenizer.vocab_size,
+        vocab_size=min(run.tokenizer.vocab_size, run.facts["model"]["vocab_size"]),
         cache=not options.no_cache,
     )
     after = [] if prompt == [run.tokenizer.end_of_text] else prompt  # a document begins, or its text goes on
@@ -192,6 +206,7 @@ def _add_export(commands: Commands) -> Parser:
         "--format", choices=("hf",), default="hf", help="hf: LlamaForCausalLM of transformers (default)"
     )
     command.add_argument("--out", type=Path, metavar="DIR", help="a new folder (default RUN/hf)")
+    _add_tokenizer(command)
     command.set_defaults(run=_export)
     return command
 
@@ -200,7 +215,7 @@ def _export(options: argparse.Namespace) -> None:
     from lehr.train.export import export_hf
     from lehr.train.runs import open_run
 
-    run = open_run(options.folder, "cpu")
+    run = open_run(options.folder, "cpu", options.tokenizer)
     out = run.folder / "hf" if options.out is None else options.out
     export_hf(run, out)
     print(out)

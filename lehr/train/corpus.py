@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lehr.train import sources, tokens
 from lehr.train.sources import Chunk, Source
-from lehr.train.tokenizer import Bytes, Characters, Subwords, Tokenizer, load
+from lehr.train.tokenizer import Bytes, Characters, Numbers, Subwords, Tokenizer, load
 from lehr.train.tokens import Tokens
 
 PROBE = 2000  # characters at the beginning of each source that are turned into ids and back
@@ -164,7 +164,7 @@ def _of_arrays(found: Sequence[Source], where: str, tokenizer: str, val_fraction
     # a folder of `lehr tokenize` knows better than `bytes`, the default that nobody wrote, or a file that was moved
     missing = tokenizer == "bytes" or not Path(tokenizer).exists()
     name = str(read.tokenizer) if read.tokenizer and missing else tokenizer
-    table = load(name)
+    table = Numbers(read.highest + 1) if name == "none" else load(name)
     if read.tokenizer and table.fingerprint != read.made_by:
         if name == str(read.tokenizer):
             raise ValueError(f"{where} is damaged: its tokenizer.json is not what was written; tokenize the text again")
@@ -172,7 +172,7 @@ def _of_arrays(found: Sequence[Source], where: str, tokenizer: str, val_fraction
     if read.highest >= table.vocab_size:
         raise ValueError(
             f"{where} holds the id {read.highest}, but the tokenizer {name} has {table.vocab_size:,}; "
-            "name the one that made the ids: --set data.tokenizer=FILE"
+            "name the one that made the ids: --set data.tokenizer=FILE, or train on the numbers alone: =none"
         )
     cut = int(len(read.tokens) * (1 - val_fraction))
     count = f"{len(read.tokens.parts):,} file{'s' * (len(read.tokens.parts) != 1)} of ids"

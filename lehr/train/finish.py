@@ -111,7 +111,8 @@ def reached(parts: Parts, rows: list[Row]) -> Table:
     if evaluations:
         first, last = evaluations[0]["val_loss"], evaluations[-1]["val_loss"]
         table.add_row("validation loss", f"{first:.3f} -> {last:.3f} ({100 * (last / first - 1):+.0f} %)")
-        table.add_row("bits per byte", f"{evaluations[0]['val_bpb']:.3f} -> {evaluations[-1]['val_bpb']:.3f}")
+        if None not in (evaluations[0]["val_bpb"], evaluations[-1]["val_bpb"]):
+            table.add_row("bits per byte", f"{evaluations[0]['val_bpb']:.3f} -> {evaluations[-1]['val_bpb']:.3f}")
     if updates:
         table.add_row("training loss", f"{updates[0]['loss']:.3f} -> {updates[-1]['loss']:.3f}")
         speed = sorted(row["tokens_per_s"] for row in updates)[len(updates) // 2]

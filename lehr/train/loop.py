@@ -303,7 +303,8 @@ def roll_back(
 
 @torch.no_grad()
 def validation(parts: Parts, stopped: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
-    """The mean loss over held-out windows: val_loss (nats per token), val_bpb (bits per byte), val_tokens.
+    """The mean loss over held-out windows: val_loss (nats per token), val_bpb (bits per byte, None where the bytes of
+    the tokens are not known), val_tokens.
 
     None if `stopped()` came true in the middle: a run that is to end does not first finish a long evaluation.
     """
@@ -322,7 +323,7 @@ def validation(parts: Parts, stopped: Callable[[], bool] = lambda: False) -> dic
     if stopped():
         return None
     mean = total / tokens
-    return {"val_loss": mean, "val_bpb": total / math.log(2) / max(size, 1), "val_tokens": tokens}
+    return {"val_loss": mean, "val_bpb": total / math.log(2) / size if size else None, "val_tokens": tokens}
 
 
 def take(parts: Parts, step: int, shift: int, log: Log) -> snapshot.Snapshot:

@@ -14,7 +14,7 @@ from lehr.nn import TransformerLM
 from lehr.train import config as configs
 from lehr.train import folders, lock
 from lehr.train.metrics import Row, is_evaluation, read_rows
-from lehr.train.tokenizer import Characters, Subwords, Tokenizer, load
+from lehr.train.tokenizer import Characters, Numbers, Subwords, Tokenizer, load
 
 FRESH = 60  # seconds since the last line of the log within which a run counts as running, where there are no locks
 
@@ -30,10 +30,11 @@ class Run:
     step: int  # completed updates
 
 
-def open_run(text: str, device: str = "") -> Run:
+def open_run(text: str, device: str = "", tokenizer: str = "") -> Run:
     """Open `RUN` at its newest whole checkpoint, or `RUN@STEP`, for inference.
 
-    Raises ValueError if there is no run, no such checkpoint, or it is damaged.
+    `tokenizer` names a file to use instead of the run's own, for one that was trained on ids alone. Raises ValueError
+    if there is no run, no such checkpoint, or it is damaged.
     """
     name, at, step = text.rpartition("@")
     if not at or Path(text).is_dir() or not step.isdecimal():
@@ -53,7 +54,7 @@ def open_run(text: str, device: str = "") -> Run:
         model = model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except (RuntimeError, AssertionError):  # torch's many ways to say so
         raise ValueError(f"no such device: {device}; write --device cpu") from None
-    return Run(folder, facts, model, tokenizer_of(folder, facts), found)
+    return Run(folder, facts, model, load(tokenizer) if tokenizer else tokenizer_of(folder, facts), found)
 
 
 def _checkpoint(folder: Path, step: int | None) -> tuple[Path, int]:
@@ -80,6 +81,8 @@ def tokenizer_of(folder: Path, facts: dict[str, Any]) -> Tokenizer:
     name, text = facts["data"]["tokenizer"], facts["text"]
     if name == "bytes":
         return load("bytes")
+    if name == "none":
+        return Numbers(facts["model"]["vocab_size"])
     if name == "char":
         if "alphabet" not in text:
             raise ValueError(f"{folder} does not know its characters: it was made by an older lehr")

@@ -157,6 +157,42 @@ class Characters(Tokenizer):
 
 
 @dataclass(frozen=True)
+class Numbers(Tokenizer):
+    """Ids whose text is not known: they are written as numbers.
+
+    >>> Numbers(50257).decode([464, 3290]), Numbers(50257).encode("464 3290").tolist()
+    ('464 3290', [464, 3290])
+    """
+
+    size: int
+
+    @property
+    def vocab_size(self) -> int:
+        return self.size
+
+    @property
+    def token_bytes(self) -> NDArray[np.int64]:
+        return np.zeros(self.size, dtype=np.int64)  # nobody knows
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(b"none").hexdigest()[:12]
+
+    def encode(self, text: str) -> NDArray[Any]:
+        """Return the ids that are written, int64 [tokens]. Raises ValueError for a word that is none."""
+        for word in text.split():
+            if not (word.isascii() and word.isdecimal() and int(word) < self.size):
+                raise ValueError(
+                    f"the run was trained on ids without a tokenizer, and {word!r} is no id below {self.size}; write "
+                    "ids such as '464 3290', or name the tokenizer that made them: --tokenizer FILE"
+                )
+        return np.array([int(word) for word in text.split()], dtype=np.int64)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return " ".join(str(int(index)) for index in ids)
+
+
+@dataclass(frozen=True)
 class Subwords(Tokenizer):
     """A file of the `tokenizers` library, whatever it is inside; `name` is for messages, `text` its JSON.
 
@@ -283,6 +319,8 @@ def load(name: str) -> Tokenizer:
     """
     if name == "bytes":
         return Bytes()
+    if name == "none":
+        raise ValueError(f"data.tokenizer=none is for token ids alone; to text belongs {', '.join(KINDS)}, or a file")
     path = Path(name)
     if path.is_dir():
         path = path / "tokenizer.json"
