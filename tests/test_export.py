@@ -153,9 +153,12 @@ def test_a_run_on_ids_without_a_tokenizer_is_usable_and_takes_one_later(tmp_path
     said = main(["sample", str(run), "--prompt", "40 41", "--tokens", "5"]), capsys.readouterr().out
     assert said[0] == 0 and said[1].startswith("40 41 ") and len(said[1].split()) == 7
     assert main(["sample", str(run), "--tokens", "3"]) == 0
-    assert len(capsys.readouterr().out.split()) == 3
+    said = capsys.readouterr().out
+    assert said.startswith("0 ") and len(said.split()) == 4
     assert main(["sample", str(run), "--prompt", "the"]) == 2
     assert "'the' is no id below 300; write ids such as '464 3290', or name the tok" in capsys.readouterr().err
+    assert main(["sample", str(run), "--tokenizer", "nowhere.json"]) == 2
+    assert "no such tokenizers file: nowhere.json" in capsys.readouterr().err
     given = ["--tokenizer", str(tmp_path / "tokenizer.json")]
     assert main(["sample", str(run), "--prompt", "1. Tiger", *given, "--tokens", "5"]) == 0
     assert capsys.readouterr().out.startswith("1. Tiger")

@@ -110,6 +110,7 @@ def test_a_damaged_checkpoint_is_passed_over_or_named(tmp_path):
         (["RUN", "--seed", str(2**64)], "--seed is a whole number below 2**64, with --samples added, not 184467"),
         (["RUN", "--seed", str(2**64 - 2), "--samples", "3"], "--seed is a whole number below 2**64"),
         (["RUN", "--prompt", "Tig\udcff"], "--prompt is not UTF-8 text: the byte ff after 'Tig' belongs to none"),
+        (["RUN", "--tokenizer", "a.json"], "has its own tokenizer, char; leave --tokenizer out"),
         (["RUN", "--tokens", "1.5"], "'1.5' is not a whole number"),
         (["RUN", "--device", "tpu"], "no such device: tpu"),
     ],

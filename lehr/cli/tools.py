@@ -141,6 +141,8 @@ def _sample(options: argparse.Namespace) -> None:
 
 def _prompt(run: "Run", text: str | None) -> tuple[list[int], str]:
     """The ids to go on from, and what of them to show."""
+    from lehr.train.tokenizer import Numbers
+
     tokenizer = run.tokenizer
     if text:
         ids = tokenizer.encode(text).tolist()
@@ -149,9 +151,11 @@ def _prompt(run: "Run", text: str | None) -> tuple[list[int], str]:
         return ids, text
     if tokenizer.end_of_text is not None:
         return [tokenizer.end_of_text], ""
+    if isinstance(tokenizer, Numbers):
+        return [0], "0"  # which id a document begins with is not known
     alphabet = getattr(tokenizer, "alphabet", "\n")
     first = "\n" if "\n" in alphabet else alphabet[0]
-    return tokenizer.encode(first).tolist() or [0], ""
+    return tokenizer.encode(first).tolist(), ""
 
 
 def _one_sample(run: "Run", prompt: list[int], shown: str, seed: int, options: argparse.Namespace) -> None:

@@ -54,7 +54,14 @@ def open_run(text: str, device: str = "", tokenizer: str = "") -> Run:
         model = model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except (RuntimeError, AssertionError):  # torch's many ways to say so
         raise ValueError(f"no such device: {device}; write --device cpu") from None
-    return Run(folder, facts, model, load(tokenizer) if tokenizer else tokenizer_of(folder, facts), found)
+    table = tokenizer_of(folder, facts)
+    if tokenizer:
+        if not isinstance(table, Numbers):
+            raise ValueError(f"{folder} has its own tokenizer, {facts['data']['tokenizer']}; leave --tokenizer out")
+        if not Path(tokenizer).exists():
+            raise FileNotFoundError(f"no such tokenizers file: {tokenizer}")
+        table = load(tokenizer)
+    return Run(folder, facts, model, table, found)
 
 
 def _checkpoint(folder: Path, step: int | None) -> tuple[Path, int]:
