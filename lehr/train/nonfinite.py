@@ -118,7 +118,7 @@ class Guard:
                 set_draws(self._parts.device, update.drawn)
             raise Failed(
                 f"{what}, its batch is in {self._path}",
-                "--resume with --on-nonfinite skip or rollback, or train anew with a lower --lr or a longer warmup",
+                "--resume with --on-nonfinite skip or rollback, or try a lower --lr or a longer warmup in a new run",
                 update.step,
             )
         if then == "rollback":
@@ -168,7 +168,7 @@ def in_a_row(rows: list[Row], start: int) -> int:
 def rolled_back(folder: Path) -> set[int]:
     """The batches that a run has gone back for so far."""
     batches: set[int] = set()
-    with suppress(FileNotFoundError), open(folder / NAME, encoding="utf-8") as file:
+    with suppress(FileNotFoundError), open(folder / NAME, encoding="utf-8", errors="replace") as file:
         for line in file:
             with suppress(ValueError, KeyError, TypeError):  # a line that a kill cut in half
                 row = json.loads(line)
