@@ -247,6 +247,11 @@ def holds_run(folder: Path) -> bool:
     return (folder / "checkpoints").exists() or (log.exists() and log.stat().st_size > 0)
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run's first checkpoint was finished, whatever became of it since."""
+    return any((folder / "checkpoints").glob("step-*"))
+
+
 def config_of(facts: Mapping[str, Any]) -> Config:
     """The configuration in a `config.json`: resolved, but the schedule's text as it was given.
 

@@ -29,6 +29,8 @@ def announce(report: Report, parts: Parts, folder: Path) -> None:
     text = len(parts.corpus.train)
     report.say(f"run      {folder}")
     report.say(f"text     {parts.corpus.source}: {count(text)} tokens, {count(len(parts.corpus.val))} held out")
+    if parts.corpus.note:
+        report.warn(f"note     {parts.corpus.note}")
     report.say(
         f"model    {count(parameters)} parameters: {config.model.num_layers} layers, width {config.model.d_model}, "
         f"context {config.model.context_length}"
@@ -40,7 +42,8 @@ def announce(report: Report, parts: Parts, folder: Path) -> None:
     step = memory(config, parameters)
     report.say(
         f"memory   about {size(step.state)} for weights, gradients and moments, "
-        f"{size(step.activations)} for the activations of {config.train.micro_batch_size} sequences"
+        f"{size(step.activations)} for the activations of {config.train.micro_batch_size} sequences, "
+        f"{size(step.snapshot)} while a checkpoint is written"
     )
     report.say(f"machine  {config.train.device}, {config.train.precision}")
     at_once = retention.most_at_once(config.train.keep, steps, config.train.checkpoint_every)
@@ -110,7 +113,8 @@ def reached(parts: Parts, rows: list[Row]) -> Table:
     if evaluations:
         first, last = evaluations[0]["val_loss"], evaluations[-1]["val_loss"]
         table.add_row("validation loss", f"{first:.3f} -> {last:.3f} ({100 * (last / first - 1):+.0f} %)")
-        table.add_row("bits per byte", f"{evaluations[0]['val_bpb']:.3f} -> {evaluations[-1]['val_bpb']:.3f}")
+        if None not in (evaluations[0]["val_bpb"], evaluations[-1]["val_bpb"]):
+            table.add_row("bits per byte", f"{evaluations[0]['val_bpb']:.3f} -> {evaluations[-1]['val_bpb']:.3f}")
     if updates:
         table.add_row("training loss", f"{updates[0]['loss']:.3f} -> {updates[-1]['loss']:.3f}")
         speed = sorted(row["tokens_per_s"] for row in updates)[len(updates) // 2]

@@ -6,9 +6,9 @@ where a run was rolled back: `shift`, the batches it has left out since.)
 """
 
 import math
+import os
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from functools import partial
@@ -60,32 +60,38 @@ def train(
         parts, history = resuming.cool_down(parts, branch, opened[1], other_data)
     if folder is None:
         folder = setup.new_folder()
+    look = dry_run and resume  # nothing on the disk is changed
     with ExitStack() as stack:
-        _enter(folder, stack)
+        if look:
+            lock.refuse(folder)
+        else:
+            _enter(folder, stack)
         if resume:
-            if not or_start and not any((folder / "checkpoints").glob("step-*")):
+            if not or_start and not configs.has_checkpoint(folder):
                 raise ValueError(
                     f"{folder} was ended before its first checkpoint; write --resume-or-start to start it over"
                 )
             setup.check_same(folder, parts, other_data)
-        elif configs.holds_run(folder):  # it has begun since the command line was read
+        elif configs.holds_run(folder) and not (branch and or_start and not configs.has_checkpoint(folder)):
+            # it has begun since the command line was read
             raise ValueError(f"{folder} holds a run; write --resume to go on with it, or another --out")
-        report = stack.enter_context(closing(Report(folder / "log.txt", config.train.steps)))
+        told = Path(os.devnull) if look else folder / "log.txt"
+        report = stack.enter_context(closing(Report(told, config.train.steps)))
         asked = stack.enter_context(listening())
-        for name in retention.sweep(folder):
+        for name in [] if look else retention.sweep(folder):
             report.say(f"a save was cut short ({name}): its half-written files are removed")
-        if resume and (opened := resuming.find(folder, report)) is None:
+        if resume and (opened := resuming.find(folder, report, look)) is None:
             if parent := configs.read(folder).get("parent"):  # from step 0 it would be another run
                 raise ValueError(
-                    f"{folder} is a cooldown that was ended before its first checkpoint; remove it, and write "
-                    f"--cooldown-from {parent['run']}@{parent['step']} once more"
+                    f"{folder} is a cooldown that was ended before its first checkpoint; to begin it once more, write "
+                    f"--resume-or-start --cooldown-from {parent['run']}@{parent['step']} --over ... with it"
                 )
             report.say(f"no checkpoint in {folder} yet: starting from step 0")
         if resume:
             parts, history = resuming.choose_plan(folder, parts, opened[1]["step"] if opened else 0, on_mismatch)
         report.steps = parts.config.train.steps
         finish.announce(report, parts, folder)
-        if dry_run and resume:
+        if look:
             report.say("dry run: config.json is left as it is, nothing is trained")
             return
         setup.write_config(folder, parts, history)
@@ -103,13 +109,13 @@ def train(
         if branch is not None:  # its own from the beginning: it can be resumed without its parent
             (folder / "checkpoints").mkdir(exist_ok=True)
             folders.write(folder / "checkpoints", take(parts, start, shift, log))
-        rolled_back: Counter[int] = Counter()
+        bad = nonfinite.rolled_back(folder)
         while True:
             try:
                 loop(parts, folder, start, log, report, shift, asked)
                 break
             except nonfinite.RollBack as back:
-                start, shift = roll_back(folder, parts, log, report, back, rolled_back)
+                start, shift = roll_back(folder, parts, log, report, back, bad)
         try:
             log.sync()
             report.say("training complete")
@@ -147,7 +153,7 @@ def loop(
     parameters = list(model.parameters())
     loss_of = torch.compile(model.loss) if settings.compile else model.loss
     warmup = warmup_end(schedule)
-    guard = nonfinite.Guard(parts, folder, report, shift)
+    guard = nonfinite.Guard(parts, folder, report, shift, nonfinite.in_a_row(log.rows, start))
     writer = Writer(folder / "checkpoints", settings.keep, log.losses, before=log.sync)
 
     def evaluate(step: int) -> None:
@@ -163,21 +169,28 @@ def loop(
             return True
         row |= {"phase": schedule.phase(row["step"]), "tokens": (row["step"] + 1) * parts.tokens_per_step}
         log.write(row)
+        guard.check()
         return False
+
+    def keep(step: int) -> None:
+        """Have a checkpoint of what there is, after `step` updates."""
+        writer.wait()
+        if step == start and step in dict(folders.all_folders(folder / "checkpoints")):
+            writer.saved = step
+        if step != writer.saved:
+            writer.save(partial(take, parts, step, shift, log))
+            writer.wait()
 
     try:
         report.begin(start)
         if settings.eval_every and (start % settings.eval_every == 0 or not log.rows or start == settings.steps):
             evaluate(start)
         if asked.stop:  # before the first update; that evaluation may be half done, so the run resumes here
-            if start:
-                writer.saved = start
-            else:
-                writer.save(partial(take, parts, start, shift, log))
-                writer.wait()
+            keep(start)
             stop(report, writer, asked.stop, start)
         logged_at, logged = time.perf_counter(), start
         for step in range(start, settings.steps):
+            guard.begin()
             # 1) the learning rate of this update
             lr = peak * schedule(step)
             for group in optimizer.param_groups:
@@ -240,6 +253,10 @@ def loop(
                 f"all updates are done, but the checkpoint after the last one could not be written: "
                 f"free some room for {folder}, and write --resume"
             )
+    except nonfinite.Failed as failed:
+        keep(failed.at)
+        saved = "and they are saved" if writer.saved == failed.at else "but they could not be saved"
+        raise RunFailed(f"{failed.what}; the weights are still those before it, {saved}: {failed.advice}") from None
     except Exception:
         with suppress(RunFailed):
             writer.wait()  # what is being written is worth having, whatever went wrong since
@@ -257,11 +274,12 @@ def stop(report: Report, writer: Writer, signum: int, done: int) -> None:
 
 
 def roll_back(
-    folder: Path, parts: Parts, log: Log, report: Report, back: nonfinite.RollBack, rolled_back: Counter[int]
+    folder: Path, parts: Parts, log: Log, report: Report, back: nonfinite.RollBack, bad: set[int]
 ) -> tuple[int, int]:
     """Load the newest checkpoint, cut the log back to it, and return its step and the shift that leaves the batch out.
 
-    Raises RunFailed if there is none, or it has been gone back to too often.
+    `bad` has the batches that were gone back for before. Raises RunFailed if there is no checkpoint, or it has been
+    gone back to too often.
     """
     opened = resuming.find(folder, report)
     if opened is None:
@@ -269,9 +287,9 @@ def roll_back(
             f"step {back.step} is not finite and there is no checkpoint to go back to; write a smaller "
             "--set train.checkpoint_every=N, or --on-nonfinite skip"
         )
-    step, _ = resuming.load(parts, opened[1])
-    rolled_back[step] += 1
-    if rolled_back[step] > nonfinite.ROLLBACKS:
+    step, shift = resuming.load(parts, opened[1])
+    bad.add(back.batch)
+    if sum(batch >= step + shift for batch in bad) > nonfinite.ROLLBACKS:
         raise RunFailed(
             f"step {back.step} is not finite, and so it was {nonfinite.ROLLBACKS} times before, on other batches, from "
             f"the checkpoint of step {step}: try a lower --lr or a longer warmup"
@@ -285,7 +303,8 @@ def roll_back(
 
 @torch.no_grad()
 def validation(parts: Parts, stopped: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
-    """The mean loss over held-out windows: val_loss (nats per token), val_bpb (bits per byte), val_tokens.
+    """The mean loss over held-out windows: val_loss (nats per token), val_bpb (bits per byte, None where the bytes of
+    the tokens are not known), val_tokens.
 
     None if `stopped()` came true in the middle: a run that is to end does not first finish a long evaluation.
     """
@@ -304,7 +323,7 @@ def validation(parts: Parts, stopped: Callable[[], bool] = lambda: False) -> dic
     if stopped():
         return None
     mean = total / tokens
-    return {"val_loss": mean, "val_bpb": total / math.log(2) / max(size, 1), "val_tokens": tokens}
+    return {"val_loss": mean, "val_bpb": total / math.log(2) / size if size else None, "val_tokens": tokens}
 
 
 def take(parts: Parts, step: int, shift: int, log: Log) -> snapshot.Snapshot:
