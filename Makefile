@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help train test test-integrations lint types tests soak format clean
+.PHONY: help train test test-integrations lint types tests soak bench format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make train   install, and train a small transformer on Python's own source (1 to 2 minutes)"
 	@echo "make test    install, and run lint, types and tests"
+	@echo "make bench   measure speed as ratios against other systems (half an hour; NANOGPT=PATH for a clone of it)"
 	@echo "make test-integrations   install Lightning, Keras, trackers and their kind, and run what needs them"
 
 train: $(VENV)/train.done
@@ -32,6 +33,17 @@ tests: $(VENV)/dev.done
 
 soak: $(VENV)/dev.done
 	$(BIN)/python tests/soak.py
+
+# with a clone of karpathy/nanoGPT, and tiny Shakespeare: make bench NANOGPT=PATH TEXT=FILE
+bench: $(VENV)/dev.done
+	$(BIN)/python benchmarks/schedules.py
+	$(BIN)/python benchmarks/optimizer.py
+	$(BIN)/python benchmarks/training.py $(if $(NANOGPT),--nanogpt $(NANOGPT))
+	$(BIN)/python benchmarks/trainer.py
+	$(BIN)/python benchmarks/memory.py $(if $(NANOGPT),--nanogpt $(NANOGPT))
+	$(BIN)/python benchmarks/checkpoints.py
+	$(BIN)/python benchmarks/generation.py
+	$(if $(and $(NANOGPT),$(TEXT)),$(BIN)/python benchmarks/shakespeare.py --nanogpt $(NANOGPT) --text $(TEXT))
 
 format: $(VENV)/dev.done
 	$(BIN)/ruff check --fix .

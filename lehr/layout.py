@@ -45,12 +45,12 @@ def joint_of(points: Points, one: Piece, other: Piece, last: int, first: int) ->
         elif step > last:
             first = step
             break
-    near = pieces.SOFT * max(points.tolerances)
+    near = pieces.SOFT * points.loosest
     slack = 0.02 * (first - last) + 1e-3
     for time in (other.left, one.right):
         if time is not None and last - slack <= time <= first + slack:
             time = round(time) if abs(time - round(time)) < 1e-3 else time
-            if abs(one.curve(time) - other.curve(time)) <= max(4 * near, 1e-6 * max(points.values)):
+            if abs(one.curve(time) - other.curve(time)) <= max(4 * near, 1e-6 * points.highest):
                 return Joint(time, last, first)
 
     def off(time: float) -> float:
@@ -95,7 +95,7 @@ def laid_out(points: Points, path: Path, until: int | None = None) -> Layout | N
     # two curves that cross between two steps may as well jump from the one to the other, or be level between
     odd = [j.meets is not None and j.meets != int(j.meets) for j in met]
     jumps = [replace(j, meets=None) if o else j for j, o in zip(met, odd, strict=True)]
-    near = pieces.SOFT * max(points.tolerances)
+    near = pieces.SOFT * points.loosest
     levels = [
         replace(j, bridged=abs(a[0].curve(j.last) - b[0].curve(j.first)) <= near) if j.meets is None else j
         for j, (a, b) in zip(jumps, pairwise(path), strict=True)
@@ -110,7 +110,7 @@ def laid_out(points: Points, path: Path, until: int | None = None) -> Layout | N
         for grid in (*GRIDS, 0):
             one = _schedule(points, path, joints, sample, grid, early, late)
             if one is not None:
-                unseen = one[0] > (1 + 2 * points.share) * max(points.values)
+                unseen = one[0] > (1 + 2 * points.share) * points.highest
                 made.setdefault(one, length(one) + 8 * unseen)
     fitting: dict[str, tuple[float, Schedule]] = {}
     for peak, unit in sorted(made, key=lambda one: made[one]):
@@ -163,14 +163,14 @@ def _schedule(
     update where updates are sampled at their end; `late`: the last goes on to the end of the last update.
     """
     offset = 1 if sample == "end" else 0
-    loose = max(points.tolerances) > 1e-9 * max(points.values)
+    loose = points.loosest > 1e-9 * points.highest
 
     def snapped(time: float, length: float) -> float:
         slack = max(0.02, 0.02 * length) if loose else 1e-3
         return _rounded(time + offset, grid, slack) - offset if grid else time
 
     rows: list[Section] = []
-    start = _beginning(path[0][0], path[0][1], offset * early, max(points.tolerances))
+    start = _beginning(path[0][0], path[0][1], offset * early, points.loosest)
     stop: float
     following: float
     for index, (piece, first, last) in enumerate(path):
@@ -242,7 +242,7 @@ def _zero(piece: Piece, step: float) -> float | None:
 
 def _ramps(points: Points, rows: list[Section], sample: Sample, offset: int) -> tuple[float, Schedule] | None:
     """Ramps of the sections, values that meet made one and short, with peak 1."""
-    near = max(points.tolerances)
+    near = points.loosest
     values = [[max(a, 0.0), max(b, 0.0)] for _, _, a, b, _ in rows]
     for index, (t0, t1, a, b, _) in enumerate(rows):
         for side, time in ((0, t0), (1, t1)):

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lehr.depth import places
 from lehr.functional import get_lr_cosine_schedule
 from lehr.sharding import global_norm, is_split, local
 
@@ -100,7 +101,7 @@ class AdamW(torch.optim.Optimizer):
         for group, params in groups:
             for device in {p.device for p in params}:
                 here = [p for p in params if p.device == device]
-                states = [self.state_of(p) for p in here]
+                states = [self.state_of(p, group) for p in here]
                 gradients = [p.grad for p in here]
                 if any(map(is_split, here)):  # each process updates what it holds
                     states = [{key: local(value) for key, value in state.items()} for state in states]
@@ -108,9 +109,8 @@ class AdamW(torch.optim.Optimizer):
                 torch._foreach_add_([state["step"] for state in states], 1)
                 if skip is not None:
                     self._counted += [state["step"] for state in states]
-                fusible = all(_fusible(p, grad) for p, grad in zip(here, gradients, strict=True))
                 there = (None if x is None else x.to(device) for x in (divisor, skip))
-                (_fused_update if fusible else _update)(here, gradients, states, group, *there)
+                self._update(here, gradients, states, group, *there)
         return loss
 
     def uncount(self) -> None:
@@ -131,7 +131,7 @@ class AdamW(torch.optim.Optimizer):
         super().load_state_dict(state_dict)
         for p in (p for group in self.param_groups for p in group["params"] if p in self.state):
             state = self.state[p]
-            for key in ("exp_avg", "exp_avg_sq"):
+            for key in state.keys() - {"step"}:  # exp_avg, exp_avg_sq
                 if state[key].shape != p.shape:
                     raise ValueError(f"{key} {list(state[key].shape)} does not fit a parameter {list(p.shape)}")
                 # A copy, in the parameter's memory order: torch would share tensors with whom the dict came from.
@@ -146,8 +146,8 @@ class AdamW(torch.optim.Optimizer):
         }
         return {**super().__getstate__(), **own}
 
-    def state_of(self, p: Tensor) -> dict[str, Tensor]:
-        """The state of a parameter, made where there is none yet."""
+    def state_of(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        """The state of a parameter, of a group, made where there is none yet."""
         state: dict[str, Tensor] = self.state[p]
         if not state:
             # The count is kept on the CPU, as torch does: bias corrections are plain numbers, and no device must wait.
@@ -155,6 +155,18 @@ class AdamW(torch.optim.Optimizer):
             state["exp_avg"] = torch.zeros_like(p)
             state["exp_avg_sq"] = torch.zeros_like(p)
         return state
+
+    def _update(
+        self,
+        params: list[Tensor],
+        grads: list[Tensor],
+        states: list[dict[str, Tensor]],
+        group: dict[str, Any],
+        divisor: Tensor | None,
+        skip: Tensor | None,
+    ) -> None:
+        update = _fused_update if all(map(_fusible, params, grads)) else _update
+        update(params, grads, states, group, divisor, skip)
 
 
 def _update(
@@ -261,11 +273,13 @@ def param_groups(
     arXiv 1801.06146; counted as in Clark et al. 2020, arXiv 2003.10555): what comes after the stack of L layers, the
     head, has `lr`; layer i has lr * layer_decay ** (L - i); what comes before it, the embeddings, has
     lr * layer_decay ** (L + 1). Then the groups are "embeddings.decay", "embeddings.no_decay", "layers.0.decay", ...,
-    "head.decay", "head.no_decay", the empty ones left out. The stack is the longest `nn.ModuleList` (without
-    one, `nn.Sequential`), or the one called `layers`, such as "encoder.blocks"; what is before it and after goes by the
-    order of `model.named_parameters()`.
+    "head.decay", "head.no_decay", the empty ones left out. The stack is the longest `nn.ModuleList` that lies in no
+    other (without one, `nn.Sequential`), or the one called `layers`, such as "encoder.blocks"; a pattern, such as
+    "stages.*.blocks", lays several end to end. What is before it and after goes by the order of
+    `model.named_parameters()`. Children without parameters are no layers.
 
-    Raises ValueError for a layer_decay outside 0 to 1 or without `lr`, and where there is no such stack.
+    Raises ValueError for a layer_decay outside 0 to 1 or without `lr`, where there is no such stack, and where another
+    is half as long as the longest: an encoder and a decoder, say.
 
     >>> groups = param_groups(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)), weight_decay=0.1)
     >>> [(group["name"], group["weight_decay"], [tuple(p.shape) for p in group["params"]]) for group in groups]
@@ -281,11 +295,11 @@ def param_groups(
         raise ValueError("layer_decay makes each layer's LR from lr; write lr=3e-4, say")
     if not 0 < layer_decay <= 1:
         raise ValueError(f"layer_decay is a factor a layer, above 0 and at most 1, not {layer_decay!r}")
-    places, count = _places(model, layers)
+    where, count = places(model, layers)
     groups = []
     for place in range(-1, count + 1):
         name = "embeddings" if place < 0 else "head" if place == count else f"layers.{place}"
-        pair = _split(f"{name}.", [p for n, p in trained if places[n] == place], weight_decay)
+        pair = _split(f"{name}.", [p for n, p in trained if where[n] == place], weight_decay)
         groups += [group | {"lr": lr * layer_decay ** (count - place)} for group in pair if group["params"]]
     return groups
 
@@ -295,25 +309,3 @@ def _split(prefix: str, params: list[nn.Parameter], weight_decay: float) -> list
         {"name": f"{prefix}decay", "params": [p for p in params if p.ndim >= 2], "weight_decay": weight_decay},
         {"name": f"{prefix}no_decay", "params": [p for p in params if p.ndim < 2], "weight_decay": 0.0},
     ]
-
-
-def _places(model: nn.Module, layers: str | None) -> tuple[dict[str, int], int]:
-    """Each parameter's layer, -1 for what comes before the stack and the count for what comes after; and the count."""
-    stacks = {name: m for name, m in model.named_modules() if isinstance(m, (nn.ModuleList, nn.Sequential))}
-    if not stacks or (layers is not None and layers not in stacks):
-        have = ", ".join(repr(name) for name in stacks) or "none: for such a model write the groups by hand"
-        raise ValueError(f"no stack of layers {layers or ''!r} in {type(model).__name__}; its stacks are {have}")
-    stack = layers
-    if stack is None:
-        stack = max(stacks, key=lambda name: (isinstance(stacks[name], nn.ModuleList), len(stacks[name])))
-    children = [name for name, _ in stacks[stack].named_children()]
-    prefix = f"{stack}." if stack else ""
-    places: dict[str, int] = {}
-    place = -1
-    for name, _ in model.named_parameters():
-        if name.startswith(prefix):
-            place = children.index(name.removeprefix(prefix).partition(".")[0])
-        elif place >= 0:
-            place = len(children)
-        places[name] = place
-    return places, len(children)

@@ -7,6 +7,7 @@ its turning points, a square root where it is vertical, a parabola where it is l
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from lehr import curves
 from lehr.words import write_number
@@ -28,10 +29,18 @@ class Points:
     # what a log of few digits may be off by, point for point, in each format that its numbers may have been written in
     own: Sequence[list[float]] = ()
 
+    @cached_property
+    def highest(self) -> float:
+        return max(self.values)
+
+    @cached_property
+    def loosest(self) -> float:
+        return max(self.tolerances)
+
     @property
     def share(self) -> float:
         """The greatest tolerance as a share of the greatest value."""
-        return max(self.tolerances) / (max(self.values) or 1.0)
+        return self.loosest / (self.highest or 1.0)
 
     def fit(self, curve: Curve, i: int, j: int, slack: float = SOFT) -> bool:
         """Whether the curve is at every point from the i-th to the j-th."""

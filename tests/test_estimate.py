@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from lehr.nn import TransformerLM
+from lehr.optimizer import AdamW
 from lehr.train.config import Config, Model, Train, to_dict
 from lehr.train.estimate import memory
+from lehr.train.snapshot import take
 
 SHAPES = {  # d_model, num_heads, d_ff, context_length
     "narrow": (64, 4, 192, 64),
@@ -16,11 +18,12 @@ SHAPES = {  # d_model, num_heads, d_ff, context_length
 }
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_activations_are_what_autograd_keeps(shape, precision):
+def test_the_activations_are_what_autograd_keeps(shape, precision, dropout):
     d_model, num_heads, d_ff, context = SHAPES[shape]
-    model = Model(64, context, d_model, 4, num_heads, d_ff)
+    model = Model(64, context, d_model, 4, num_heads, d_ff, dropout=dropout)
     config = replace(Config(), model=model, train=Train(micro_batch_size=2, precision=precision, device="cpu"))
     lm = TransformerLM(**to_dict(config)["model"])
     weights = {p.untyped_storage().data_ptr() for p in lm.parameters()}
@@ -40,6 +43,17 @@ def test_the_activations_are_what_autograd_keeps(shape, precision):
         loss = lm.loss(ids, ids)
     estimate = memory(config, sum(p.numel() for p in lm.parameters()))
     assert loss.requires_grad and sum(kept.values()) == pytest.approx(estimate.activations, rel=0.1)
+
+
+def test_the_copy_that_a_checkpoint_is_written_from_is_three_numbers_a_parameter():
+    lm = TransformerLM(vocab_size=8, context_length=8, d_model=16, num_layers=1, num_heads=2, d_ff=32)
+    optimizer = AdamW(lm.parameters())
+    lm.loss(torch.zeros(1, 8, dtype=torch.int64), torch.zeros(1, 8, dtype=torch.int64)).backward()
+    optimizer.step()
+    snapshot = take(lm, optimizer, 1, {})
+    held = sum(t.nbytes for t in (*snapshot.model.values(), *snapshot.optimizer.values()))
+    parameters = sum(p.numel() for p in lm.parameters())
+    assert held == pytest.approx(memory(Config(), parameters).snapshot, rel=0.01)
 
 
 def test_the_state_is_four_numbers_a_parameter():

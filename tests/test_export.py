@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lehr.cli import main
 from lehr.nn import TransformerLM
 from lehr.train.bpe import learn
 from lehr.train.runs import open_run
+from lehr.train.tokenizer import Subwords
 
 SMALL = (
     *("model.d_model=32", "model.num_heads=4", "model.num_layers=2", "model.d_ff=48", "model.context_length=32"),
@@ -127,6 +129,74 @@ def test_an_earlier_checkpoint_and_a_folder_that_is_taken(exported, capsys):
     capsys.readouterr()
     assert main(["export", str(run.folder)]) == 2
     assert capsys.readouterr().err == f"lehr: {out} is not an empty folder; write another --out\n"
+
+
+def trained(folder, data, *settings):
+    sets = [word for setting in (*SMALL, *settings) for word in ("--set", setting)]
+    words = ["train", "--data", data, "--out", folder / "run", "--steps", 10, "--lr", "1e-2", *sets]
+    assert main(list(map(str, words))) == 0
+    return folder / "run"
+
+
+def test_a_run_on_ids_without_a_tokenizer_is_usable_and_takes_one_later(tmp_path, capsys):
+    tokenizer = Subwords("learnt", learn(iter(VERSES), 300))
+    (tmp_path / "tokenizer.json").write_text(tokenizer.text)
+    ids = tokenizer.encode("".join(VERSES))
+    assert ids.max() > 255
+    ids.astype("<u2").tofile(tmp_path / "train.bin")
+    assert main(["train", "--data", str(tmp_path / "train.bin"), "--out", str(tmp_path / "bytes")]) == 2
+    assert "or train on the numbers alone: =none" in capsys.readouterr().err
+    run = trained(tmp_path, tmp_path / "train.bin", "data.tokenizer=none")
+    capsys.readouterr()
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["val_bpb"] for row in rows if "val_bpb" in row] == [None] * 2
+    said = main(["sample", str(run), "--prompt", "40 41", "--tokens", "5"]), capsys.readouterr().out
+    assert said[0] == 0 and said[1].startswith("40 41 ") and len(said[1].split()) == 7
+    assert main(["sample", str(run), "--tokens", "3"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("0 ") and len(said.split()) == 4
+    assert main(["sample", str(run), "--prompt", "the"]) == 2
+    assert "'the' is no id below 300; write ids such as '464 3290', or name the tok" in capsys.readouterr().err
+    assert main(["sample", str(run), "--tokenizer", "nowhere.json"]) == 2
+    assert "no such tokenizers file: nowhere.json" in capsys.readouterr().err
+    given = ["--tokenizer", str(tmp_path / "tokenizer.json")]
+    assert main(["sample", str(run), "--prompt", "1. Tiger", *given, "--tokens", "5"]) == 0
+    assert capsys.readouterr().out.startswith("1. Tiger")
+    assert main(["export", str(run), "--out", str(tmp_path / "hf")]) == 2 and not (tmp_path / "hf").exists()
+    assert "was trained on ids without a tokenizer; name the one that made them: --tok" in capsys.readouterr().err
+    assert main(["export", str(run), "--out", str(tmp_path / "hf"), *given]) == 0
+    assert AutoTokenizer.from_pretrained(tmp_path / "hf")("1. Tiger").input_ids == tokenizer.encode("1. Tiger").tolist()
+    assert "bits per byte" not in (tmp_path / "hf" / "README.md").read_text()
+    (tmp_path / "text.txt").write_text("Tiger")
+    assert main(["train", "--data", str(tmp_path / "text.txt"), "--set", "data.tokenizer=none"]) == 2
+    assert "data.tokenizer=none is for token ids alone; to text belongs bytes, char, or a" in capsys.readouterr().err
+
+
+def test_a_file_of_llamas_kind_with_a_begin_of_text_is_handed_on(tmp_path):
+    inner = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    inner.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    inner.decoder = decoders.Sequence(steps)
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{value:02X}>" for value in range(256))]
+    inner.train_from_iterator(
+        VERSES, trainers.BpeTrainer(vocab_size=320, special_tokens=special[:3], show_progress=False)
+    )
+    facts = json.loads(inner.to_str())
+    extra = len(facts["model"]["vocab"])
+    facts["model"]["vocab"] |= {word: extra + n for n, word in enumerate(special[3:])}
+    inner = Tokenizer.from_str(json.dumps(facts))
+    inner.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
+    inner.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": verse}) + "\n" for verse in VERSES))
+    trained(tmp_path, tmp_path / "text.jsonl", f"data.tokenizer={tmp_path / 'tokenizer.json'}")
+    assert main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "hf")]) == 0
+    run, theirs = open_run(str(tmp_path / "run")), AutoTokenizer.from_pretrained(tmp_path / "hf")
+    ids = run.tokenizer.encode(VERSES[7]).tolist()
+    assert theirs(VERSES[7]).input_ids == [1, *ids] and theirs(VERSES[7], add_special_tokens=False).input_ids == ids
+    assert theirs.decode(ids) == run.tokenizer.decode(ids) == VERSES[7] and theirs.eos_token == "</s>"
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "hf")
+    with torch.no_grad():
+        torch.testing.assert_close(model(torch.tensor([ids])).logits, run.model(torch.tensor([ids])), atol=1e-4, rtol=0)
 
 
 def test_a_big_head_and_a_narrow_one_are_turned_alike(tmp_path):

@@ -9,6 +9,7 @@ import os
 import random
 import re
 import resource
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -72,6 +73,55 @@ def test_killed_before_any_write_fsync_or_rename_a_run_resumes_bit_for_bit(forks
         assert equals(folder, whole), kill_at
         assert not list(folder.glob("**/.*")), f"{kill_at}: what was half-written is swept away"
     assert cut_short > 10
+
+
+def killed_at_each(forks, tmp_path, command_for, same, every=3):
+    """Kill a command before every so many of its writes, give the same again, and see that its end is the same."""
+    folder = tmp_path / "counted"
+    counted = forks.run(*command_for(folder), plain=True, count=str(tmp_path / "count"))
+    assert counted.status == 0, counted.err
+    calls = int((tmp_path / "count").read_text())
+    assert calls > 40
+    for kill_at in range(1, calls + 1, every):
+        folder = tmp_path / str(kill_at)
+        command = command_for(folder)
+        killed = forks.run(*command, plain=True, kill_at=kill_at)
+        assert killed.status == KILLED, (kill_at, killed.err)
+        again = forks.run(*command, plain=True)
+        assert again.status == 0, (kill_at, again.err)
+        assert same(folder, tmp_path / "counted"), kill_at
+        assert not list(folder.glob("**/.*")), f"{kill_at}: what was half-written is swept away"
+
+
+def test_a_cooldown_that_is_killed_before_any_write_comes_to_the_same_end(forks, text, tmp_path):
+    parent = tmp_path / "parent"
+    done = forks.run(*hard(text, parent, schedule__lr="linear 4 to 1, hold rest"), plain=True)
+    assert done.status == 0, done.err
+    before = {path: path.read_bytes() for path in parent.rglob("*") if path.is_file()}
+    words = ["--cooldown-from", parent, "--over", "50%", "--set", "train.keep=1", "--resume-or-start"]
+
+    def same(one, two):
+        assert [row["step"] for row in updates(one)] == list(range(12, 18))
+        plan = [json.loads((folder / "config.json").read_text()) for folder in (one, two)]
+        return timeless(one) == timeless(two) and same_end(one, two, 18) and plan[0] == plan[1]
+
+    killed_at_each(forks, tmp_path, lambda folder: ["train", "--out", folder, *words], same)
+    assert before == {path: path.read_bytes() for path in parent.rglob("*") if path.is_file()}
+
+
+def test_a_changed_plan_that_is_killed_before_any_write_comes_to_the_same_end(forks, whole, tmp_path):
+    words = ("--steps", 18, "--lr", "2e-2", "--on-mismatch", "extend", "--set", "train.keep=1")
+
+    def command(folder):
+        if not folder.exists():
+            shutil.copytree(whole, folder)
+        return resume(folder, *words)
+
+    def same(one, two):
+        plans = [json.loads((folder / "config.json").read_text())["plans"] for folder in (one, two)]
+        return timeless(one) == timeless(two) and same_end(one, two, 18) and plans[0] == plans[1] and len(plans[0]) == 1
+
+    killed_at_each(forks, tmp_path, command, same)
 
 
 def test_killed_at_random_moments_a_run_resumes_bit_for_bit(forks, text, whole, tmp_path):
@@ -277,6 +327,46 @@ def test_not_finite_by_default_stops_the_run_before_the_weights_are_touched(fork
     assert resumed.status == 0 and [row["step"] for row in updates(folder)] == list(range(END))
 
 
+def test_not_finite_saves_before_it_stops_and_goes_on_bit_for_bit(forks, text, whole, tmp_path):
+    folder = tmp_path / "run"
+    command = hard(text, folder, train__checkpoint_every=200)  # beyond its end: there is no other checkpoint
+    done = forks.run(*command, nonfinite={"calls": [13], "value": "nan"})
+    assert done.status == 1 and done.err.count("\n") == 1 and steps(folder) == [6]
+    assert "the weights are still those before it, and they are saved: --resume with --on-nonfinite" in done.err
+    again = forks.run(*resume(folder), nonfinite={"calls": [1], "value": "nan"})
+    assert (
+        again.status == 1
+        and "and they are saved" in again.err
+        and os.listdir(folder / "checkpoints") == ["step-00000006"]
+    )
+    resumed = forks.run(*resume(folder), plain=True)
+    assert resumed.status == 0 and equals(folder, whole), "the draws of dropout are those of the update left out"
+    first = forks.run(*hard(text, tmp_path / "first"), nonfinite={"calls": [1]})
+    assert first.status == 1 and steps(tmp_path / "first") == [0]
+    full = forks.run(*hard(text, tmp_path / "full"), nonfinite={"calls": [1]}, file_limit=20_000)
+    assert full.status == 1 and "before it, but they could not be saved" in full.err
+
+
+def test_not_finite_limits_hold_over_resumes(forks, text, tmp_path):
+    skipping = tmp_path / "skipping"
+    command = train(text, skipping, "--on-nonfinite", "skip", train__checkpoint_every=4, train__steps=30)
+    killed = forks.run(*command, nonfinite={"calls": [*range(3, 99)]}, plain=True)
+    assert killed.status == 1 and "step 11 has the loss nan" in killed.err
+    assert "nor was any of the 9 updates before it finite" in killed.err
+    assert [row["step"] for row in updates(skipping) if row.get("skipped")] == [*range(2, 12)], "the tenth has its row"
+    assert steps(skipping)[-1] == 12
+    shutil.rmtree(skipping / "checkpoints" / "step-00000012")
+    again = forks.run(*resume(skipping), nonfinite={"calls": [*range(1, 99)]})  # from step 8, after six of them
+    assert again.status == 1 and "step 11 has the loss nan" in again.err
+    rolling = tmp_path / "rolling"
+    command = train(text, rolling, "--on-nonfinite", "rollback")
+    often = forks.run(*command, nonfinite={"calls": [*range(6, 99)]})
+    assert often.status == 1 and "3 times before, on other batches" in often.err
+    again = forks.run(*resume(rolling), nonfinite={"calls": [*range(2, 99)]})
+    assert again.status == 1 and "3 times before, on other batches" in again.err
+    assert again.err.count("going back") == 1
+
+
 def test_not_finite_skip_leaves_weights_and_state_as_they_were(forks, text, tmp_path):
     folder = tmp_path / "run"
     command = train(text, folder, "--on-nonfinite", "skip", train__checkpoint_every=1, train__keep=20)
@@ -292,7 +382,7 @@ def test_not_finite_skip_leaves_weights_and_state_as_they_were(forks, text, tmp_
     many = forks.run(
         *train(text, tmp_path / "many", "--on-nonfinite", "skip"), nonfinite={"calls": [*range(1, 99)]}, plain=True
     )
-    assert many.status == 1 and "the 10th in a row" in many.err
+    assert many.status == 1 and "nor was any of the 9 updates before it finite" in many.err
 
 
 def test_not_finite_rollback_goes_on_from_the_checkpoint_with_the_batches_after(forks, text, tmp_path):

@@ -15,8 +15,8 @@ PACKAGE = Path(lehr.__file__).parent
 ROOMS = (
     "words <- curves <- shapes <- evaluate <- ramp <- verbs | areas <- schedule <- recipes <- cycles <- functional"
     " <- spec <- lint | compare | pieces | conventions"
-    " <- tidy <- layout <- fit <- plot <- sharding"
-    " <- integrations | nn | optimizer <- train <- cli <- __main__"
+    " <- tidy | logged | plain <- layout | resumed <- found <- fit <- plot <- sharding"
+    " <- integrations | nn | depth <- optimizer <- muon <- train <- cli <- __main__"
 )
 PLACE = {room: place for place, rooms in enumerate(ROOMS.split(" <- ")) for room in rooms.split(" | ")}
 

@@ -201,6 +201,7 @@ def test_a_learning_rate_as_the_floor_of_multipliers():
     text = parse("linear 50 to 1, cosine 950 to 3e-5")
     assert bad(text, lr=3e-4) == {"looks-like-lr"} and "'to 0.1'" in check(text, lr=3e-4)[0].instead
     assert found(text) == {"looks-like-lr": "info"}
+    assert bad(parse("linear 50 to 1, cosine 950 to 5e-6"), lr=3e-4) == {"looks-like-lr"}  # a sixtieth of the peak
 
 
 def test_a_factor_as_the_peak_learning_rate():

@@ -612,3 +612,28 @@ def test_dropout_zeroes_its_share_and_keeps_the_mean():
     for share in (1.0, -0.1, math.nan):
         with pytest.raises(ValueError, match="dropout is a share in"):
             TransformerLM(**SIZES, dropout=share)
+
+
+@pytest.mark.parametrize(("dropout", "dtype"), [(0.0, torch.float32), (0.2, torch.float32), (0.2, torch.bfloat16)])
+def test_checkpointed_activations_give_the_same_gradients_from_fewer_kept_arrays(dropout, dtype):
+    ids = torch.randint(50, (3, 32))
+    kept, gradients = [], []
+    for checkpointed in (False, True):
+        torch.manual_seed(0)
+        model = TransformerLM(50, 32, 32, 3, 2, 64, dropout=dropout, checkpoint_activations=checkpointed)
+        size = 0
+
+        def count(tensor):
+            nonlocal size
+            size += tensor.numel() * (not isinstance(tensor, torch.nn.Parameter))
+            return tensor
+
+        with (
+            torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
+            torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16),
+        ):
+            loss = model.loss(ids, ids)
+        kept.append(size)
+        loss.backward()
+        gradients.append([p.grad for p in model.parameters()])
+    assert all(map(torch.equal, *gradients)) and kept[1] < kept[0] / 4

@@ -235,6 +235,7 @@ def test_a_signal_to_one_process_stops_all_with_one_save(forks, text, alone, tmp
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"optimizer__name": "muon", "train__parallel": "fsdp"}, "write --set train.parallel=ddp"),
         ({"train__device": "mps"}, "2 processes cannot share train.device=mps"),
         ({"train__parallel": "none"}, "torchrun has begun 2 processes, and train.parallel is none"),
         ({"train__batch_size": 5}, "train.batch_size=5 sequences, which all processes share, do not divide by 2"),
@@ -261,6 +262,16 @@ def test_a_text_that_differs_or_is_missing_on_one_process_is_said_with_its_rank(
     with launched(forks, words, words_of={1: elsewhere}) as ranks:
         assert [process.wait(180) for process in ranks] == [2, 1]
     assert message in ranks[0].err and ranks[0].err.count("\n") == 1 and ranks[1].err == ""
+
+
+def test_muon_goes_on_with_what_one_process_began(forks, text, tmp_path):
+    whole = tmp_path / "whole"
+    settings = {"optimizer__name": "muon", "train__steps": 12, "train__checkpoint_every": 6}
+    assert forks.run(*curve(text, whole, **settings), plain=True).status == 0
+    again = back_to(whole, 6, tmp_path / "again")
+    status, said, _ = together(forks, resume(again))
+    assert status == [0, 0], said
+    assert same_curve(again, whole, 1e-4)
 
 
 def test_a_dry_run_ends_on_all(forks, text, tmp_path):

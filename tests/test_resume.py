@@ -8,6 +8,7 @@ from processes import resume, same_end, steps, timeless, train, updates
 
 import lehr
 from lehr.train.config import config_of, read
+from lehr.train.durable import write_file
 from lehr.train.folders import read as read_checkpoint
 
 HALF, END = 12, 24
@@ -89,10 +90,44 @@ def test_fewer_steps_than_are_done_are_refused(forks, copy):
 
 
 def test_a_dry_run_of_a_resume_changes_nothing(forks, copy):
-    before = (copy / "config.json").read_bytes()
-    done = forks.run(*resume(copy, "--steps", END, "--on-mismatch", "new", "--dry-run"))
+    (copy / "checkpoints" / "step-00000012" / "model.safetensors").write_bytes(b"")
+    (copy / "checkpoints" / ".step-00000012.1.tmp").mkdir()
+
+    def there():
+        return {path: path.is_file() and path.read_bytes() for path in copy.rglob("*")}
+
+    before = there()
+    done = forks.run(*resume(copy, "--steps", END, "--on-mismatch", "new", "--dry-run"), no_capabilities=True)
     assert done.status == 0 and "config.json is left as it is" in done.out and "cosine 18 to 0.1" in done.out
-    assert (copy / "config.json").read_bytes() == before and len(updates(copy)) == HALF
+    assert "step-00000012 is damaged" in done.err and "it is left where it is" in done.err
+    assert there() == before
+
+
+def test_another_size_of_micro_batches_is_refused_where_dropout_would_draw_otherwise(forks, text, copy, tmp_path):
+    dropped = tmp_path / "dropped"
+    assert forks.run(*train(text, dropped, model__dropout=0.1), plain=True).status == 0
+    refused = forks.run(*resume(dropped, "--set", "train.micro_batch_size=2"))
+    assert refused.status == 2 and "train.micro_batch_size was 4 in" in refused.err
+    assert forks.run(*resume(copy, "--set", "train.micro_batch_size=2"), plain=True).status == 0
+
+
+def test_a_checkpoint_of_a_newer_lehr_is_left_alone_and_said(forks, copy):
+    newest = copy / "checkpoints" / "step-00000012"
+    state = json.loads((newest / "state.json").read_text())
+    (newest / "state.json").unlink()
+    fact = write_file(newest / "state.json", [json.dumps(state | {"format": 2}).encode()])
+    manifest = json.loads((newest / "manifest.json").read_text())
+    manifest["files"]["state.json"] = fact
+    for format_ in (1, 2):  # said by the state alone, and by the manifest, whose files may be quite other ones
+        (newest / "manifest.json").write_text(json.dumps(manifest | {"format": format_}))
+        for words in (resume(copy), ["export", copy, "--out", copy / "hf"]):
+            done = forks.run(*words)
+            if format_ == 1 and words[0] == "export":  # the weights are what it wants, and they are listed
+                continue
+            assert done.status == 2 and done.err.count("\n") == 1
+            assert f"{newest} was written by a newer lehr, in format 2; this one reads format 1" in done.err
+        assert steps(copy) == [4, 8, 12], "it is not damaged"
+        manifest["files"] = {}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -123,7 +158,9 @@ def test_a_cooldown_branches_off_into_a_run_of_its_own(forks, stable, tmp_path, 
     assert done.status == 0, done.err
     start = int(at[1:] or 20)
     config = read(out)
-    assert config["schedule"]["lr"] == text_of and config["parent"] == {"run": str(stable.resolve()), "step": start}
+    assert config["schedule"]["lr"] == text_of and config["parent"] == {
+        "run": str(stable.resolve()), "step": start, "over": over,
+    }  # fmt: skip
     end = config["train"]["steps"]
     assert end == lehr.parse(text_of).total and steps(out)[0] == start and steps(out)[-1] == end
     rows = updates(out)
@@ -184,7 +221,26 @@ def test_a_cooldown_that_was_ended_before_its_first_checkpoint_does_not_begin_fr
     shutil.rmtree(out / "checkpoints")
     (out / "checkpoints").mkdir()
     done = forks.run("train", "--out", out, "--resume-or-start")
-    assert done.status == 2 and "was ended before its first checkpoint; remove it, and write" in done.err
+    assert done.status == 2 and "was ended before its first checkpoint; to begin it once more, write" in done.err
+    done = forks.run(*command, "--resume-or-start", plain=True)
+    assert done.status == 0 and "cooling down from" in done.out and steps(out) == [16, 20]
+
+
+def test_a_cooldown_is_resumed_as_what_it_is(forks, stable, tmp_path):
+    out = tmp_path / "out"
+
+    def run(at, over, *words):
+        return forks.run("train", "--cooldown-from", f"{stable}{at}", "--over", over, "--out", out, *words, plain=True)
+
+    assert run("@16", "25%").status == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    other = run("@12", "25%", "--resume-or-start")
+    assert other.status == 2 and f"{out} is the cooldown from step 16 of {stable}, not from 12; write" in other.err
+    longer = run("@16", "50%", "--resume")
+    assert longer.status == 2 and f"{out} is a cooldown over '25%', not '50%'; write --over '25%'" in longer.err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert run("", "25%", "--resume").status == 0, "without a step it is the one that was taken"
+    assert run("@16", " 25% ", "--resume-or-start").status == 0
 
 
 def test_a_run_without_a_stable_phase_is_named(forks, half, tmp_path):

@@ -182,7 +182,7 @@ def test_a_given_tokenizer_is_used_and_noted_if_it_loses_something(text, tmp_pat
     inner.save(str(given))
     (tmp_path / "A.txt").write_text("The End")
     tokenize([str(tmp_path / "A.txt")], tmp_path / "two", tokenizer=str(given), say=said.append)
-    assert said == ["note: this tokenizer does not give the text back as it was"]
+    assert said == ["note: the tokenizer does not give the text back as it was: 'The End' comes back as 'the end'"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from lehr.cli import main
 from lehr.train.bpe import learn
 from lehr.train.corpus import encode, load_corpus
 from lehr.train.sources import Source, chunks
@@ -76,6 +77,43 @@ def test_a_learnt_tokenizer_has_the_bytes_and_the_end_of_text():
         learn(iter([PROSE]), 256)
 
 
+def llama():
+    """The same with a space put before each text, and taken away again, as Llama 2 has it."""
+    inner = Tokenizer.from_str(metaspace().text)
+    inner.pre_tokenizer = None
+    inner.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    inner.decoder = decoders.Sequence(steps)
+    return Subwords("llama", inner.to_str())
+
+
+def spiece():
+    """One of T5's kind."""
+    inner = Tokenizer.from_str(metaspace().text)
+    inner.pre_tokenizer = pre_tokenizers.Metaspace()
+    inner.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
+    return Subwords("spiece", inner.to_str())
+
+
+@pytest.mark.parametrize("make", [lambda: BPE, llama, spiece], ids=["byte-level", "llama", "spiece"])
+def test_a_stream_goes_on_from_a_prompt_and_loses_no_space(make):
+    tokenizer = make()
+    text = "the cat sat on the mat" + "\n the cat sat on the mat the cat sat on the mat on the mat sat" * 9
+    if make is llama:
+        text += "漢" * 70 + "\n 漢 \n\n the cat\n"  # in bytes, and newlines too
+    ids = tokenizer.encode(text).tolist()
+    assert tokenizer.decode(ids) == text and len(ids) > 130
+    for cut in (1, 2, 5, 70, len(ids) - 9):
+        prompt = tokenizer.decode(ids[:cut])
+        if "\ufffd" in prompt:
+            continue  # no text that could be typed
+        stream = tokenizer.stream(ids[:cut])
+        said = [stream.push(index) for index in ids[cut:]]
+        assert prompt + "".join(said) + stream.end() == text, cut
+    stream = tokenizer.stream()
+    assert "".join(map(stream.push, ids)) + stream.end() == text
+
+
 @pytest.mark.parametrize("make", [lambda: BPE, metaspace, Bytes], ids=["byte-level", "metaspace", "bytes"])
 @given(text=anything.map(lambda text: "the cat " + text + " 漢\U0001f680"))
 def test_a_stream_says_the_same_as_the_whole(make, text):
@@ -133,6 +171,31 @@ def test_documents_are_separated_where_the_tokenizer_can(tmp_path):
     assert corpus.tokenizer.decode(ids) == "the cat<|endoftext|>the mat<|endoftext|>sat<|endoftext|>"
     assert (ids == 0).sum() == 3 and ids.dtype == np.uint16 and len(corpus.train) == int(len(ids) * (1 - 0.3))
     assert bytes(load_corpus([str(tmp_path / "text")], "bytes", 0.3).val).endswith(b"he matsat\n")
+
+
+def test_what_a_tokenizer_loses_is_said_once_and_never_counted_as_bytes(tmp_path, capsys):
+    inner = Tokenizer(models.WordLevel({"[UNK]": 0, "the": 1, "cat": 2}, unk_token="[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
+    table = Subwords("words", inner.to_str())
+    assert table.unknown == 0 and table.token_bytes.tolist() == [0, 3, 3]
+    (tmp_path / "tokenizer.json").write_text(table.text)
+    (tmp_path / "text").mkdir()
+    for name in "ab":
+        (tmp_path / "text" / f"{name}.txt").write_text("the cat dog " * 100)
+    words = ["train", "--data", str(tmp_path / "text"), "--set", f"data.tokenizer={tmp_path / 'tokenizer.json'}"]
+    assert main([*words, "--preset", "debug", "--dry-run", "--out", str(tmp_path / "run")]) == 0
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "does not give the text back as it was: " in err
+    assert "50 % of its bytes are in no token; 200 tokens are unknown ones, and val_bpb counts no bytes for" in err
+    assert main(["tokenize", str(tmp_path / "text"), "--tokenizer", str(tmp_path / "tokenizer.json"),
+                 "--out", str(tmp_path / "tokens")]) == 0  # fmt: skip
+    out, err = capsys.readouterr()
+    assert "note: the tokenizer does not give the text back as it was:" in out + err
+    corpus = load_corpus([str(tmp_path / "tokens")], "bytes", 0.1)
+    assert corpus.note == "200 of the tokens are unknown ones (33 %), and val_bpb counts no bytes for them"
+    assert load_corpus([str(tmp_path / "text")], "char", 0.1).note == ""
+    unigram = Subwords("unigram", Tokenizer(models.Unigram([("<unk>", 0.0), ("a", -1.0)], unk_id=0)).to_str())
+    assert unigram.unknown == 0 and BPE.unknown is None
 
 
 def test_a_normaliser_is_not_hidden_by_the_bytes_of_its_tokens():

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 import lehr
 from lehr.functional import get_lr, get_lr_cosine_schedule
-from lehr.integrations.torch import CosineSchedulerWithWarmup, Scheduler, WarmupCosineScheduler
+from lehr.integrations.torch import CosineSchedulerWithWarmup, Scheduler, WarmupCosineScheduler, apply
 
 
 def test_every_update_uses_initial_lr_times_the_schedule():
@@ -118,6 +118,37 @@ def test_what_is_no_schedule_is_refused():
         Scheduler(optimizer_with(0.1), lehr.cosine(10), on_mismatch="old")
     with pytest.raises(TypeError, match="is not an Optimizer"):
         Scheduler(torch.nn.Linear(1, 1), lehr.cosine(10))
+
+
+@pytest.mark.parametrize(
+    ("lr", "schedule", "result"),
+    [
+        (3e-4, 3e-4 * lehr.cosine(100, 10), "9e-08"),
+        (0.5, 0.5 * lehr.linear(100), "0.25"),
+        (0.1, {"head": 1e-3 * lehr.linear(100), "*": 3e-4 * lehr.linear(100)}, "0.0001"),
+    ],
+    ids=["3e-4 twice", "the same number", "of each group"],
+)
+def test_a_schedule_of_learning_rates_is_told_once_at_construction(lr, schedule, result):
+    optimizer = torch.optim.SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "name": "head"}], lr=lr)
+    with pytest.warns(UserWarning, match=rf"looks like a learning rate; .* becomes {result}: write multipl") as told:
+        scheduler = Scheduler(optimizer, schedule)
+    assert len(told) == 1 and told[0].filename == __file__
+    lrs_used(optimizer, scheduler, 3)  # a warning would be an error
+    other = torch.optim.SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "name": "head"}], lr=lr)
+    with pytest.warns(UserWarning, match=rf"becomes {result}") as told:
+        apply(other, 0, schedule)
+    assert len(told) == 1 and told[0].filename == __file__
+    apply(other, 1, schedule)
+
+
+def test_multipliers_and_learning_rates_under_an_lr_of_1_are_not_told():
+    """Warnings are errors here."""
+    for lr, schedule in ((1.0, 3e-4 * lehr.cosine(100)), (0.1, 0.5 * lehr.cosine(100)), (0.1, lambda step: 1e-3)):
+        Scheduler(optimizer_with(lr), schedule)
+    optimizer = torch.optim.SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "name": n} for n in "ab"], lr=0.1)
+    Scheduler(optimizer, {"a": 0.1 * lehr.cosine(100), "*": lehr.cosine(100)})  # a tenth for one group
+    Scheduler(optimizer_with(0.0, 0.0), 3e-4 * lehr.cosine(100))
 
 
 def test_warmup_cosine_scheduler_sets_every_group_and_returns_the_lr():

@@ -92,20 +92,95 @@ def test_pytorch_72874_joined_schedules_are_right_at_the_joint_and_on_resume():
         assert lrs_used(second, resumed, 40 - at) == expected[at:]
 
 
+def test_pytorch_67586_a_second_scheduler_is_not_called_with_another_epoch():
+    """As children of SequentialLR, too, each counts from its own beginning; an exponential jumped there."""
+    warm, falls = lehr.parse("linear 5 from 0.2 to 1"), lehr.exponential(total=20, final=0.1)
+    optimizer = optimizer_with(0.1)
+    children = [Scheduler(optimizer, warm), Scheduler(optimizer, falls)]
+    both = torch.optim.lr_scheduler.SequentialLR(optimizer, children, [5])
+    expected = [[0.1 * warm(step)] for step in range(5)] + [[0.1 * falls(step)] for step in range(20)]
+    assert lrs_used(optimizer, both, 25) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["linear 0 to 1, cosine 10 to 0", "cosine 10 from 1 to 0", "linear 0% to 1, cosine 10 to 0"]
+)
+def test_pytorch_185872_no_warmup_is_a_warmup_of_0_updates(text):
+    optimizer = optimizer_with(0.1)
+    used = lrs_used(optimizer, Scheduler(optimizer, lehr.parse(text, total=10)), 10)
+    assert used == [[0.1 * lehr.parse("cosine 10 from 1 to 0")(step)] for step in range(10)]
+
+
+@pytest.mark.parametrize("done", [1, 2, 3, 4, 5, 9])
+def test_pytorch_162591_joined_schedules_start_at_any_last_epoch(done):
+    """And pytorch#60265: what a scheduler built with last_epoch sets is no step ahead of the run's."""
+    joined = lehr.parse("hold 3 from 0.1, linear 2 to 1, cosine 10 to 0")
+    first = optimizer_with(0.1)
+    whole = lrs_used(first, Scheduler(first, joined), done)
+    second = optimizer_with(0.1)
+    second.load_state_dict(first.state_dict())
+    resumed = Scheduler(second, joined, last_epoch=done - 1)
+    assert [*whole, *lrs_used(second, resumed, 15 - done)] == [[0.1 * joined(step)] for step in range(15)]
+
+
+def test_pytorch_60265_a_cosine_goes_on_at_epoch_45_without_a_jump():
+    curve = lehr.cosine(total=100, final=0)
+    first = optimizer_with(1e-3)
+    used = lrs_used(first, Scheduler(first, curve), 45)
+    second = optimizer_with(1e-3)
+    second.load_state_dict(first.state_dict())
+    before = values(second, "lr")
+    resumed = Scheduler(second, curve, last_epoch=44)
+    assert values(second, "lr") == before == [1e-3 * curve(45)], "building one changes nothing"
+    assert used + lrs_used(second, resumed, 55) == [[1e-3 * curve(step)] for step in range(100)]
+
+
+def test_pytorch_29697_the_lr_is_right_though_the_optimizers_state_was_not_loaded():
+    drops = lehr.multistep(total=15, milestones=[5], factor=0.1)
+    _, scheduler = run(10, drops, optimizer_with(1.0))
+    second = optimizer_with(1.0)
+    resumed = Scheduler(second, drops)
+    resumed.load_state_dict(scheduler.state_dict())
+    assert lrs_used(second, resumed, 5) == [[0.1]] * 5
+
+
+def test_pytorch_156846_building_a_scheduler_anew_on_a_running_optimizer_does_not_compound():
+    optimizer, scheduler = run(12)
+    for _ in range(3):
+        again = Scheduler(optimizer, CURVE)
+        again.load_state_dict(scheduler.state_dict())
+        assert values(optimizer, "lr") == [0.1 * CURVE(12)] and again.base_lrs == [0.1]
+
+
+def test_deepspec_32_the_hand_off_from_warmup_to_cosine_does_not_overshoot_the_peak():
+    """There by 2 / (1 + cos(pi / T)): a child computed its first value from the other's last."""
+    for total in (10, 11, 100):
+        optimizer = optimizer_with(0.1)
+        used = [lr for (lr,) in lrs_used(optimizer, Scheduler(optimizer, lehr.cosine(total, warmup=3)), total)]
+        assert max(used) == 0.1 and used == sorted(used[:3]) + sorted(used[3:], reverse=True)
+
+
 def test_pytorch_68332_the_closed_form_is_the_public_call():
     optimizer = optimizer_with(0.1)
     scheduler = Scheduler(optimizer, CURVE)
     assert lrs_used(optimizer, scheduler, 30) == [[0.1 * scheduler.lr(step)] for step in range(30)]
 
 
-def test_megatron_1138_what_the_code_says_overrides_what_the_optimizer_carried():
-    """There the peaks of the old schedule came back out of the optimizer's groups."""
+@pytest.mark.parametrize("order", ["optimizer scheduler", "scheduler optimizer"])
+def test_megatron_1138_the_peak_that_the_code_says_overrides_the_one_the_optimizer_carried(order):
+    """There the old peak came back out of the optimizer's groups, --override-opt_param-scheduler or not."""
     first, scheduler = run(12)
-    second = optimizer_with(0.1)
-    second.load_state_dict(first.state_dict())
-    changed = Scheduler(second, 0.5 * CURVE, on_mismatch="new")
-    changed.load_state_dict(scheduler.state_dict())
-    assert values(second, "lr") == [0.1 * (0.5 * CURVE)(12)]
+    second = optimizer_with(0.03)
+    changed = Scheduler(second, CURVE, on_mismatch="new")
+    for which in order.split():
+        if which == "optimizer":
+            second.load_state_dict(first.state_dict())
+        else:
+            changed.load_state_dict(scheduler.state_dict())
+    used = []
+    second.register_step_post_hook(lambda optimizer, *_: used.append(*values(optimizer, "lr")))
+    lrs_used(second, changed, 18)
+    assert used == [0.03 * CURVE(step) for step in range(12, 30)] and changed.base_lrs == [0.03]
 
 
 def test_miles_1627_restoring_twice_does_not_count_twice():
@@ -162,6 +237,12 @@ def test_deepspeed_7969_groups_are_not_collapsed_to_the_first_ones_lr():
         assert used == [0.1 * CURVE(step), 0.02 * CURVE(step), 0.003 * CURVE(step)]
 
 
+def test_deepspeed_8171_each_group_warms_up_to_its_own_lr():
+    optimizer = optimizer_with(0.1, 0.2)
+    used = lrs_used(optimizer, Scheduler(optimizer, lehr.constant(30, warmup=10)), 12)
+    assert used[0] == [pytest.approx(0.01), pytest.approx(0.02)] and used[9] == used[11] == [0.1, 0.2]
+
+
 @pytest.mark.parametrize("covered", [True, False])
 def test_transformers_20029_unfrozen_layers_are_scheduled_or_refused(covered):
     optimizer, _scheduler = run(10, {"head": CURVE, **({"*": CURVE} if covered else {})}, named(head=0.1))
@@ -198,16 +279,21 @@ def test_pytorch_94450_the_state_is_small_plain_data_without_the_optimizer():
     assert file.tell() < 2000
 
 
+def test_pytorch_98921_every_recipes_state_is_read_with_weights_only():
+    for schedule in (lehr.multistep(total=30, milestones=[10, 20], factor=0.1), lehr.sgdr(10, 3), CURVE):
+        optimizer, scheduler = run(12, schedule)
+        resumed = Scheduler(optimizer, schedule)
+        resumed.load_state_dict(through_a_file(scheduler.state_dict()))  # weights_only=True
+        assert resumed.get_last_lr() == [0.1 * schedule(12)]
+
+
 def test_transformers_21689_schedulers_can_be_pickled():
     _, scheduler = run(10)
     assert pickle.loads(pickle.dumps(scheduler)).state_dict() == scheduler.state_dict()
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch's own, as it loads its compiler
-def test_pytorch_107076_an_lr_in_a_tensor_does_not_make_a_compiled_step_compile_again():
-    parameter = torch.nn.Parameter(torch.ones(2))
-    optimizer = torch.optim.Adam([parameter], lr=torch.tensor(0.1), foreach=False)
-    scheduler = Scheduler(optimizer, CURVE)
+def compiled_again(optimizer, parameter, scheduler):
+    """How often a compiled optimizer.step was compiled once it was warm, over a whole schedule."""
     counter = torch._dynamo.testing.CompileCounter()
     torch._dynamo.reset()
     compiled = torch.compile(lambda: optimizer.step(), backend=counter)
@@ -217,25 +303,83 @@ def test_pytorch_107076_an_lr_in_a_tensor_does_not_make_a_compiled_step_compile_
         scheduler.step()
         if step == 1:
             warm = counter.frame_count
-    assert 0 < warm == counter.frame_count
+    assert warm, "it was compiled"
+    return counter.frame_count - warm
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")
+QUIET = pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script_method` is deprecated"
+)  # torch's own, as it loads inductor
+
+
+@QUIET
+def test_pytorch_107076_an_lr_in_a_tensor_does_not_make_a_compiled_step_compile_again():
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.Adam([parameter], lr=torch.tensor(0.1), foreach=False)
+    assert compiled_again(optimizer, parameter, Scheduler(optimizer, CURVE)) == 0
+
+
+@QUIET
 def test_pytorch_133898_scheduled_betas_in_tensors_do_not_either():
     parameter = torch.nn.Parameter(torch.ones(2))
     betas = (torch.tensor(0.9), torch.tensor(0.999))
     optimizer = torch.optim.Adam([parameter], lr=torch.tensor(0.1), betas=betas, foreach=False)
-    scheduler = Scheduler(optimizer, CURVE, momentum=opposite(CURVE, 0.9))
-    counter = torch._dynamo.testing.CompileCounter()
-    torch._dynamo.reset()
-    compiled = torch.compile(lambda: optimizer.step(), backend=counter)
-    for step in range(30):
-        parameter.grad = torch.ones(2)
-        compiled()
-        scheduler.step()
-        if step == 1:
-            warm = counter.frame_count
-    assert 0 < warm == counter.frame_count and optimizer.param_groups[0]["betas"][0] is betas[0]
+    assert compiled_again(optimizer, parameter, Scheduler(optimizer, CURVE, momentum=opposite(CURVE, 0.9))) == 0
+    assert optimizer.param_groups[0]["betas"][0] is betas[0]
+
+
+@QUIET
+def test_a_scheduled_weight_decay_in_a_tensor_does_not_either():
+    parameter, decay = torch.nn.Parameter(torch.ones(2)), torch.tensor(0.1)
+    optimizer = torch.optim.AdamW([parameter], lr=torch.tensor(0.1), weight_decay=decay, foreach=False)
+    floored = lehr.cosine(total=30, warmup=5, final=0.1)
+    scheduler = Scheduler(optimizer, floored, weight_decay=constant_product(floored))
+    assert compiled_again(optimizer, parameter, scheduler) == 0
+    assert optimizer.param_groups[0]["weight_decay"] is decay
+    assert decay.item() == pytest.approx(0.1 / floored(30))
+
+
+@QUIET
+def test_pytorch_120934_steps_settle_with_a_function_of_the_step_too():
+    """A LambdaLR there, whose every new number was another compilation."""
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.AdamW([parameter], lr=torch.tensor(0.1), foreach=False)
+    assert compiled_again(optimizer, parameter, Scheduler(optimizer, lambda step: 1 / (1 + step))) == 0
+
+
+class WithPlateau:
+    """A warmup, and a plateau that lowers the peak: the recipe of docs/torch.md."""
+
+    def __init__(self, optimizer, schedule):
+        self.optimizer, self.scheduler = optimizer, Scheduler(optimizer, schedule)
+        peak = torch.optim.SGD([torch.zeros(1)], lr=self.scheduler.base_lrs[0])
+        self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(peak, factor=0.5, patience=2)
+
+    def step(self, loss=1.0):
+        self.scheduler.step()
+        self.plateau.step(loss)
+        for group in self.optimizer.param_groups:
+            group["initial_lr"] = self.plateau.get_last_lr()[0]
+        self.scheduler.refresh()
+
+
+def test_pytorch_68978_a_plateau_goes_with_a_warmup():
+    optimizer = optimizer_with(0.1)
+    both, warm = WithPlateau(optimizer, lehr.constant(30, warmup=3)), lehr.constant(30, warmup=3)
+    for step in range(12):
+        peak = 0.1 * 0.5 ** max((step - 1) // 3, 0)
+        assert values(optimizer, "lr") == [pytest.approx(peak * warm(step))]
+        optimizer.step()
+        both.step()
+
+
+@QUIET
+def test_pytorch_163093_a_plateau_does_not_make_a_float_of_the_tensor():
+    parameter, lr = torch.nn.Parameter(torch.ones(2)), torch.tensor(0.1)
+    optimizer = torch.optim.Adam([parameter], lr=lr, foreach=False)
+    again = compiled_again(optimizer, parameter, WithPlateau(optimizer, lehr.constant(30)))
+    assert again <= 2, "when torch finds that initial_lr is a variable in either frame, and not at each of 9 reductions"
+    assert optimizer.param_groups[0]["lr"] is lr and lr.item() == pytest.approx(0.1 / 2**9)
 
 
 def test_timm_2125_the_lr_can_be_set_before_each_update():

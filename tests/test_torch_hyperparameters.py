@@ -124,6 +124,47 @@ def test_initial_values_are_saved_with_the_optimizer_and_the_order_of_loading_do
         assert [second.param_groups[0][key] for key in keys] == [0.1 * CURVE(8), 0.1 * HALF(8), (0.9 * HALF(8), 0.999)]
 
 
+@pytest.mark.parametrize("between", [True, False])
+def test_tensors_put_in_after_construction_are_filled_in_place_and_stay(between):
+    """Put in before an update, or between it and the scheduler's step; one tensor for two groups becomes two."""
+    groups = [{"params": [torch.nn.Parameter(torch.ones(1))], "lr": lr} for lr in (0.1, 0.2)]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.1, foreach=False)
+    scheduler = Scheduler(optimizer, CURVE, weight_decay=HALF)
+    optimizer.step()
+    scheduler.step()
+    if between:
+        optimizer.step()
+    shared = torch.tensor(3.0)
+    for group in optimizer.param_groups:
+        group["lr"], group["weight_decay"] = shared, torch.tensor(0.5)
+    decays = [group["weight_decay"] for group in optimizer.param_groups]
+    if not between:
+        optimizer.step()
+    scheduler.step()
+    held = [group["lr"] for group in optimizer.param_groups]
+    for step in (2, 3):
+        assert values(optimizer, "lr") == pytest.approx([0.1 * CURVE(step), 0.2 * CURVE(step)])
+        assert values(optimizer, "weight_decay") == pytest.approx([0.1 * HALF(step)] * 2)
+        optimizer.step()
+        scheduler.step()
+    assert all(
+        group["lr"] is lr and isinstance(lr, torch.Tensor)
+        for group, lr in zip(optimizer.param_groups, held, strict=True)
+    )
+    assert all(group["weight_decay"] is one for group, one in zip(optimizer.param_groups, decays, strict=True))
+
+
+def test_a_tensor_in_one_group_alone_stays_one():
+    optimizer = torch.optim.AdamW(
+        [{"params": [torch.nn.Parameter(torch.ones(1))]} for _ in "ab"], lr=0.1, foreach=False
+    )
+    scheduler = Scheduler(optimizer, CURVE)
+    held = optimizer.param_groups[1]["lr"] = torch.tensor(0.1)
+    optimizer.step()
+    scheduler.step()
+    assert optimizer.param_groups[1]["lr"] is held and values(optimizer, "lr") == pytest.approx([0.1 * CURVE(1)] * 2)
+
+
 # --- couplings ---
 
 

@@ -4,6 +4,7 @@ import re
 import warnings
 
 import pytest
+import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from stepping import lrs_used, named, optimizer_with, through_a_file, values
@@ -11,7 +12,7 @@ from strategies import schedules
 
 import lehr
 from lehr.integrations.resume import MISMATCH, settle
-from lehr.integrations.torch import Scheduler
+from lehr.integrations.torch import Scheduler, constant_product, scale_by_batch
 
 OLD, NEW = lehr.cosine(total=100, warmup=10), lehr.cosine(total=200, warmup=10)
 
@@ -208,6 +209,17 @@ def test_a_loaded_peak_that_is_not_the_codes_is_told():
     assert resumed.get_last_lr() == [0.2 * OLD(5)]
 
 
+def test_what_is_told_points_to_the_line_that_stepped():
+    first, second = optimizer_with(0.1), optimizer_with(0.2)
+    Scheduler(first, OLD)
+    resumed = Scheduler(second, OLD)
+    lrs_used(second, resumed, 1)
+    second.load_state_dict(first.state_dict())
+    with pytest.warns(UserWarning, match=r"brings initial_lr=0\.1") as told:
+        resumed.step()
+    assert [each.filename for each in told if "brings" in str(each.message)] == [__file__]
+
+
 @pytest.mark.parametrize("way", ["saved", "new", "extend"])
 def test_the_first_update_has_the_chosen_schedules_lr_whichever_is_loaded_first(way):
     first = optimizer_with(0.1)
@@ -283,3 +295,138 @@ def test_a_weight_decay_that_is_scheduled_no_more_is_the_initial_one_again(order
         second.load_state_dict(first.state_dict()) if which == "optimizer" else resumed.load_state_dict(state)
     second.step()
     assert values(second, "weight_decay") == [0.1]
+
+
+@pytest.mark.parametrize("way", MISMATCH)
+def test_an_optimizer_that_was_loaded_first_with_another_peak_is_told_at_construction(way):
+    first = optimizer_with_defaults(lr=0.1, weight_decay=0.5)
+    state = saved_after(5, OLD, first, weight_decay=NEW)
+    second = optimizer_with_defaults(lr=0.2, weight_decay=0.5)
+    second.load_state_dict(first.state_dict())
+    with pytest.warns(UserWarning, match=r"made with lr=0\.2 and has loaded initial_lr=0\.1, which goes on; .*refresh"):
+        resumed = Scheduler(second, OLD, weight_decay=NEW, on_mismatch=way)
+    resumed.load_state_dict(state)  # no warning: an error would follow
+    assert resumed.get_last_lr() == [0.1 * OLD(5)]
+    third = optimizer_with_defaults(lr=0.1, weight_decay=0.25)
+    third.load_state_dict(first.state_dict())
+    with pytest.warns(UserWarning, match=r"made with weight_decay=0\.25 and has loaded initial_weight_decay=0\.5"):
+        Scheduler(third, OLD, weight_decay=NEW)
+
+
+def optimizer_with_defaults(**settings):
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], **settings)
+
+
+@pytest.mark.parametrize("tensor", ["first", "second"])
+def test_a_peak_in_a_tensor_and_the_same_as_a_number_are_the_same(tensor):
+    """Warnings are errors here: float32 has 0.1 as 0.10000000149."""
+    lrs = (torch.tensor(0.1), 0.1, 0.1) if tensor == "first" else (0.1, torch.tensor(0.1), torch.tensor(0.1))
+    first, second, third = (optimizer_with_defaults(lr=lr, foreach=False) for lr in lrs)
+    state = saved_after(5, OLD, first)
+    resumed = Scheduler(second, OLD)
+    second.load_state_dict(first.state_dict())
+    resumed.load_state_dict(state)
+    third.load_state_dict(first.state_dict())
+    assert loaded(state, OLD, optimizer=third).get_last_lr() == [pytest.approx(0.1 * OLD(5))]
+
+
+def test_what_the_code_says_in_its_groups_is_no_other_peak():
+    """Warnings are errors here: groups with values of their own, a second scheduler, a default that nobody gave."""
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.1, 0.2)]
+    for settings in ({"lr": 0.3}, {}):
+        first = torch.optim.SGD([dict(group) for group in groups], **settings)
+        state = saved_after(5, OLD, first)
+        Scheduler(first, OLD)
+    again = torch.optim.SGD([dict(group) for group in groups])
+    again.load_state_dict(first.state_dict())
+    loaded(state, OLD, optimizer=again)
+    half = torch.optim.SGD([groups[0], {"params": [torch.nn.Parameter(torch.zeros(1))]}], lr=0.2)
+    half.load_state_dict(first.state_dict())
+    loaded(state, OLD, optimizer=half)
+
+
+# --- couplings: they go with the schedule that goes on ---
+
+FLOORED, LONGER = lehr.cosine(total=100, warmup=10, final=0.1), lehr.cosine(total=200, warmup=20, final=0.1)
+
+
+@pytest.mark.parametrize("way", ["saved", "new", "extend"])
+@pytest.mark.parametrize("order", ["optimizer scheduler", "scheduler optimizer"])
+def test_lr_times_weight_decay_stays_what_it_is_whichever_schedule_goes_on(way, order):
+    first = optimizer_with(0.1, weight_decay=0.5)
+    state = saved_after(50, FLOORED, first, weight_decay=constant_product(FLOORED))
+    second = optimizer_with(0.1, weight_decay=0.5)
+    resumed = Scheduler(second, LONGER, weight_decay=constant_product(LONGER), on_mismatch=way)
+    for which in order.split():
+        second.load_state_dict(first.state_dict()) if which == "optimizer" else resumed.load_state_dict(state)
+    expected = {"saved": FLOORED, "new": LONGER, "extend": FLOORED.extend(LONGER, at=50)}[way]
+    for step in range(50, 210):
+        second.step()  # what was loaded is set before an update, at the latest
+        assert values(second, "lr") == [0.1 * expected(step)]
+        assert values(second, "lr")[0] * values(second, "weight_decay")[0] == pytest.approx(0.05, rel=1e-12)
+        resumed.step()
+    again = loaded(through_a_file(resumed.state_dict()), LONGER, way, second, weight_decay=constant_product(LONGER))
+    assert again.lr == expected and again.targets["weight_decay"]["*"].schedule == expected
+
+
+def test_another_schedule_within_a_coupling_is_refused_with_the_weight_decays_of_both():
+    state = saved_after(50, OLD, weight_decay=constant_product(FLOORED))
+    with pytest.raises(ValueError, match="the saved schedule of weight_decay differs") as error:
+        loaded(state, OLD, weight_decay=constant_product(LONGER))
+    for schedule in (FLOORED, LONGER):
+        assert f"'{schedule}' (weight_decay {0.1 / schedule(50):.6g} at step 50)" in str(error.value)
+    assert loaded(state, OLD, weight_decay=constant_product(FLOORED)).targets["weight_decay"]["*"].schedule == FLOORED
+
+
+def test_another_coupling_is_a_mismatch_that_saved_or_new_settle():
+    saved, here = constant_product(FLOORED), constant_product(FLOORED, most=5)
+    state = saved_after(50, OLD, weight_decay=saved)
+    for curve in (here, FLOORED, lambda step: 1.0):
+        for way in ("error", "extend") if curve is not here else ("error",):
+            with pytest.raises(ValueError, match=r"of weight_decay is that of constant_product\('lin.*'\), here it is"):
+                loaded(state, OLD, way, weight_decay=curve)
+        assert loaded(state, OLD, "saved", weight_decay=curve).targets["weight_decay"]["*"] == saved
+        assert loaded(state, OLD, "new", weight_decay=curve).targets["weight_decay"]["*"] == curve
+    assert loaded(state, OLD, "saved").targets["weight_decay"]["*"] == saved, "though the code schedules none"
+    with pytest.raises(ValueError, match=r"is that of constant_product\('.*', most=5\), here it is constant_product"):
+        loaded(saved_after(50, OLD, weight_decay=here), OLD, weight_decay=saved)
+
+
+def test_extending_goes_on_under_the_limit_that_the_code_has():
+    to_0 = lehr.linear(200, warmup=20)
+    state = saved_after(50, FLOORED, weight_decay=constant_product(FLOORED))
+    scheduler = loaded(state, to_0, "extend", weight_decay=constant_product(to_0, most=20))
+    assert scheduler.targets["weight_decay"]["*"] == constant_product(FLOORED.extend(to_0, at=50), most=20)
+    lrs_used(scheduler.optimizer, scheduler, 150)
+    assert values(scheduler.optimizer, "weight_decay") == [0.1 * 20]
+
+
+def test_a_coupling_that_cannot_go_with_the_schedule_that_goes_on_is_refused_and_nothing_is_taken_over():
+    state = saved_after(50, FLOORED, weight_decay=constant_product(FLOORED))
+    options = {"weight_decay": constant_product(LONGER)}
+    scheduler = Scheduler(optimizer_with(0.1, weight_decay=0.1), LONGER, on_mismatch="saved", **options)
+    to_0 = dict(
+        state, others={"weight_decay": {**state["others"]["weight_decay"], "schedule": "linear 100 from 1 to 0"}}
+    )
+    with pytest.raises(ValueError, match="goes to an LR of 0, where no weight decay holds"):
+        scheduler.load_state_dict(to_0)
+    assert scheduler.last_epoch == 0
+
+
+def test_batch_sizes_are_the_codes_and_the_schedule_is_under_the_contract():
+    def batch(step):
+        return 256 if step < 60 else 1024
+
+    state = saved_after(50, scale_by_batch(OLD, batch, reference=256))
+    assert (state["schedule"], state["fingerprint"]) == (str(OLD), OLD.fingerprint)
+    with pytest.raises(ValueError, match=r"the saved schedule differs: saved .* at step 50"):
+        loaded(state, scale_by_batch(NEW, batch, reference=256))
+    for way, expected in (("saved", OLD), ("new", NEW), ("extend", OLD.extend(NEW, at=50))):
+        scheduler = loaded(state, scale_by_batch(NEW, batch, reference=256), way)
+        assert scheduler.lr == scale_by_batch(expected, batch, reference=256)
+        scheduler.optimizer.step()
+        scheduler.step(70)
+        assert scheduler.get_last_lr() == [0.1 * (expected(70) * 2)] and scheduler.record()["phase"] == "decay"
+    assert loaded(state, scale_by_batch(OLD, batch, reference=64), "saved").lr.reference == 256
+    with pytest.raises(ValueError, match=r"was scale_by_batch\('.*', reference=256\), whose batch sizes no state"):
+        loaded(state, OLD, "saved")

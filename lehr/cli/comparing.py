@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from math import isfinite
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lehr.cli.options import Commands, Parser, add_clock, count, number
-from lehr.words import nearest
 
 if TYPE_CHECKING:
     from lehr.schedule import Schedule
@@ -193,19 +191,23 @@ def _add_identify(commands: Commands) -> Parser:
         epilog="Exits with 1 if no schedule fits.",
     )
     command.add_argument(
-        "file", metavar="FILE", type=Path, help="a JSONL or CSV log (- for standard input), or a run's folder"
+        "file",
+        metavar="FILE",
+        type=Path,
+        help="a JSONL or CSV log, a trainer_state.json (- for standard input), or a run's folder",
     )
-    command.add_argument("--column", default="lr", metavar="NAME", help="of the learning rates (default lr)")
-    command.add_argument("--step-column", default="step", metavar="NAME", help="of the steps (default step)")
+    command.add_argument("--column", metavar="NAME", help="of the learning rates (default lr, or the only one like it)")
+    command.add_argument("--step-column", metavar="NAME", help="of the steps (default step, or the only one like it)")
     command.add_argument("--json", action="store_true", help="print the findings as JSON")
     command.set_defaults(run=_identify)
     return command
 
 
 def _identify(options: argparse.Namespace) -> int:
+    from lehr.cli.logs import read_log
     from lehr.fit import identify
 
-    steps, lrs = _read_log(options.file, options.step_column, options.column)
+    steps, lrs = read_log(options.file, options.step_column, options.column)
     found = identify(steps, lrs)
     if options.json:
         facts = {name: getattr(found, name) for name in (*found.__slots__, "error_share")}
@@ -214,14 +216,16 @@ def _identify(options: argparse.Namespace) -> int:
         print(json.dumps({"fits": bool(found), **facts}, indent=2, allow_nan=False))
         return 0 if found else 1
     if not found:
-        print(_filled(f"no schedule fits {options.file}: the best one is left at step {found.departs_at:,}", 3))
+        best = f"no schedule fits {options.file}: the best one is left at step {found.departs_at:,}"
+        print(_filled(f"{options.file} cannot tell: {found.note}" if found.note else best, 3))
         print()
     print(_filled(found.text, 3))
     print()
+    unseen = bool(found) and found.note is not None
     rows = [
         ("peak", f"{found.peak:.12g}"),
         ("family", found.family),
-        ("warmup", f"{found.warmup:,} updates" if found.warmup else "none"),
+        ("warmup", f"{found.warmup:,} updates" if found.warmup else "not in the log" if unseen else "none"),
         ("total", f"{found.total:,} updates"),
         ("floor", f"{found.floor:.6g} of the peak"),
         ("convention", found.convention),
@@ -235,62 +239,11 @@ def _identify(options: argparse.Namespace) -> int:
         rows.append(("count", text))
     if found.departures:
         rows.append(("departures", "a curve is left before its end at step " + ", ".join(map(str, found.departures))))
+    if found.overlaps:
+        again = ", ".join(map(str, found.overlaps))
+        rows.append(("overlap", f"the log goes back to step {again} with other values: the later rows count"))
+    if unseen:
+        rows.append(("beginning", str(found.note)))
     for name, text in rows:
         print(_filled(f"{name:12}{text}", 12))
     return 0 if found else 1
-
-
-def _read_log(path: Path, step: str, column: str) -> tuple[list[int], list[float]]:
-    """Two columns of a JSONL or CSV file; rows that lack one of them are skipped."""
-    import csv
-
-    if path.is_dir():
-        path = path / "metrics.jsonl"
-    try:
-        text = (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).decode("utf-8-sig")
-    except FileNotFoundError:
-        raise ValueError(f"no such file: {path}") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is no text; give a JSONL or CSV file") from None
-    rows: list[tuple[int, dict[str, Any]]] = []
-    lines = text.splitlines()
-    if text.lstrip()[:1] == "{":
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line) if line.strip() else {}
-            except ValueError:
-                if number == len(lines):
-                    break  # half written
-                raise ValueError(f"{path}, line {number}: this is not JSON") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"{path}, line {number}: an object with columns is expected, not {line[:40]!r}")
-            rows.append((number, row))
-    else:
-        reader = csv.DictReader(
-            lines, delimiter="\t" if "\t" in text.partition("\n")[0] else ",", skipinitialspace=True
-        )
-        rows = [(reader.line_num, row) for row in reader]
-    names = list(dict.fromkeys(name for _, row in rows for name in row if isinstance(name, str)))
-    for name, option in ((column, "--column"), (step, "--step-column")):
-        if name not in names:
-            known = nearest(name, names) or f"; it has {', '.join(names[:20]) or 'none'}"
-            raise ValueError(f"{path} has no column {name!r}{known}; write {option} NAME")
-    steps, lrs = [], []
-    for number, row in rows:
-        at, value = row.get(step), row.get(column)
-        if at in (None, "") or value in (None, ""):
-            continue
-        try:
-            steps.append(int(at) if isinstance(at, int) or str(at).strip().isdigit() else _whole(float(at)))
-            lrs.append(float(value))
-        except (TypeError, ValueError):
-            raise ValueError(f"{path}, line {number}: {step}={at!r}, {column}={value!r} are not two numbers") from None
-    return steps, lrs
-
-
-def _whole(value: float) -> int:
-    if value != int(value):
-        raise ValueError
-    return int(value)

@@ -29,8 +29,10 @@ def number(text: str) -> float:
     """A number as people write it: 3e-4, 10k, 1.5M."""
     try:
         return float(read_number(text))
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    except OverflowError:
+        raise argparse.ArgumentTypeError(f"{text!r} is beyond what it can be") from None
 
 
 def count(text: str) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lehr.cli.options import Commands, Parser, number
+from lehr.words import read_number
 
 if TYPE_CHECKING:
     from lehr.train.runs import Run, Summary
@@ -23,10 +24,11 @@ def add(commands: Commands) -> dict[str, Parser]:
 
 def whole(text: str) -> int:
     """A whole number, 0 or more: 200, 10k."""
-    value = number(text)
-    if value != int(value) or value < 0:
+    number(text)  # refuses what is none
+    value = read_number(text)  # exact, beyond what a float can hold
+    if value.denominator != 1 or value < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
-    return int(value)
+    return value.numerator
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -93,9 +95,16 @@ def _add_sample(commands: Commands) -> Parser:
     command.add_argument("--samples", type=whole, default=1, metavar="N", help="how many, each with the next seed")
     command.add_argument("--no-stop", action="store_true", help="go on after an end of text")
     command.add_argument("--no-cache", action="store_true", help="work all positions out anew for each token")
+    _add_tokenizer(command)
     command.add_argument("--device", default="", metavar="NAME", help="cpu, cuda or mps (default: cuda if it is there)")
     command.set_defaults(run=_sample)
     return command
+
+
+def _add_tokenizer(command: Parser) -> None:
+    command.add_argument(
+        "--tokenizer", default="", metavar="FILE", help="that of a run which was trained on ids (data.tokenizer=none)"
+    )
 
 
 def _sample(options: argparse.Namespace) -> None:
@@ -103,10 +112,26 @@ def _sample(options: argparse.Namespace) -> None:
 
     from lehr.train.runs import open_run
 
-    run = open_run(options.folder, options.device)
+    if options.seed + options.samples > 2**64:
+        raise ValueError(f"--seed is a whole number below 2**64, with --samples added, not {options.seed}")
+    try:
+        (options.prompt or "").encode()
+    except UnicodeEncodeError as error:
+        byte = options.prompt[error.start].encode("utf-8", "surrogateescape")
+        raise ValueError(
+            f"--prompt is not UTF-8 text: the byte {byte.hex()} after {options.prompt[: error.start]!r} belongs to none"
+        ) from None
+    run = open_run(options.folder, options.device, options.tokenizer)
     if sum(weight.numel() for weight in run.model.parameters()) < FEW_PARAMETERS:
         torch.set_num_threads(1)
     prompt, shown = _prompt(run, options.prompt)
+    if max(prompt) >= (known := run.facts["model"]["vocab_size"]):
+        raise ValueError(
+            f"the token {max(prompt)} of {options.prompt!r} is beyond the model's {known:,}; give another --prompt, or "
+            "the --tokenizer that made the ids"
+            if options.prompt
+            else f"the tokenizer's end of text, {max(prompt)}, is beyond the model's {known:,}; give a --prompt"
+        )
     for index in range(options.samples):
         seed = options.seed + index
         if options.samples > 1:
@@ -116,6 +141,8 @@ def _sample(options: argparse.Namespace) -> None:
 
 def _prompt(run: "Run", text: str | None) -> tuple[list[int], str]:
     """The ids to go on from, and what of them to show."""
+    from lehr.train.tokenizer import Numbers
+
     tokenizer = run.tokenizer
     if text:
         ids = tokenizer.encode(text).tolist()
@@ -124,6 +151,8 @@ def _prompt(run: "Run", text: str | None) -> tuple[list[int], str]:
         return ids, text
     if tokenizer.end_of_text is not None:
         return [tokenizer.end_of_text], ""
+    if isinstance(tokenizer, Numbers):
+        return [0], "0"  # which id a document begins with is not known
     alphabet = getattr(tokenizer, "alphabet", "\n")
     first = "\n" if "\n" in alphabet else alphabet[0]
     return tokenizer.encode(first).tolist(), ""
@@ -144,10 +173,11 @@ def _one_sample(run: "Run", prompt: list[int], shown: str, seed: int, options: a
         options.top_p,
         stop=stop,
         seed=seed,
-        vocab_size=run.tokenizer.vocab_size,
+        vocab_size=min(run.tokenizer.vocab_size, run.facts["model"]["vocab_size"]),
         cache=not options.no_cache,
     )
-    text, count, began = run.tokenizer.stream(), 0, time.perf_counter()
+    after = [] if prompt == [run.tokenizer.end_of_text] else prompt  # a document begins, or its text goes on
+    text, count, began = run.tokenizer.stream(after), 0, time.perf_counter()
     _show(shown)
     for new in ids:
         count += 1
@@ -180,6 +210,7 @@ def _add_export(commands: Commands) -> Parser:
         "--format", choices=("hf",), default="hf", help="hf: LlamaForCausalLM of transformers (default)"
     )
     command.add_argument("--out", type=Path, metavar="DIR", help="a new folder (default RUN/hf)")
+    _add_tokenizer(command)
     command.set_defaults(run=_export)
     return command
 
@@ -188,7 +219,7 @@ def _export(options: argparse.Namespace) -> None:
     from lehr.train.export import export_hf
     from lehr.train.runs import open_run
 
-    run = open_run(options.folder, "cpu")
+    run = open_run(options.folder, "cpu", options.tokenizer)
     out = run.folder / "hf" if options.out is None else options.out
     export_hf(run, out)
     print(out)

@@ -60,7 +60,8 @@ def _add_train(commands: Commands) -> Parser:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from lehr.train.config import holds_run
+    from lehr.train.config import has_checkpoint, holds_run
+    from lehr.train.pages import ask_for_large
 
     resume = options.resume or options.resume_or_start
     if resume and options.out is None:
@@ -74,8 +75,11 @@ def _train(options: argparse.Namespace) -> None:
     if options.on_mismatch and not resume:
         raise ValueError("--on-mismatch says which plan goes on when a run is resumed; write --resume as well")
     parent = _parent(options, folder if holds else None)
+    if parent is not None and options.resume_or_start and folder is not None and not has_checkpoint(folder):
+        holds = False  # a cooldown begins with a checkpoint: one that was ended before it is begun once more
     config = _config(options, folder if holds else parent)
 
+    ask_for_large()
     # torch is loaded only now, when the request makes sense; a Ctrl-C in the middle of its imports would leave them
     # half done, so it waits
     posix = hasattr(signal, "pthread_sigmask")
@@ -112,14 +116,34 @@ def _parent(options: argparse.Namespace, resumed: Path | None) -> Path | None:
             raise ValueError(f"--cooldown-from takes its plan from the other run; leave out --set {name}")
     from lehr.train.config import read
 
-    whole, (run, at, _) = options.cooldown_from, options.cooldown_from.rpartition("@")
-    parent = Path(run if at and not Path(whole).is_dir() else whole)
+    parent, at = Path(options.cooldown_from), ""
+    if "@" in parent.name and not parent.is_dir():
+        run, _, at = options.cooldown_from.rpartition("@")
+        parent = Path(run)
     read(parent)
     if resumed is not None:
-        saved = read(resumed).get("parent")
-        if saved is None or Path(saved["run"]) != parent.resolve():
-            raise ValueError(f"{resumed} holds a run that is no cooldown of {parent}; write another --out")
+        _check_same_cooldown(resumed, parent, at, options.over)
     return parent
+
+
+def _check_same_cooldown(resumed: Path, parent: Path, at: str, over: str) -> None:
+    """Refuse to resume a cooldown under the name of another. Without a step it is the one that was taken."""
+    from lehr.train.config import read
+
+    saved = read(resumed).get("parent")
+    if saved is None or Path(saved["run"]) != parent.resolve():
+        raise ValueError(f"{resumed} holds a run that is no cooldown of {parent}; write another --out")
+    if at and not (at.isdecimal() and int(at) == saved["step"]):
+        raise ValueError(
+            f"{resumed} is the cooldown from step {saved['step']} of {parent}, not from {at}; write "
+            f"--cooldown-from {parent}@{saved['step']} to go on with it, or another --out"
+        )
+    before = saved.get("over", over)  # a run of before it was recorded
+    if over.split() != before.split():
+        raise ValueError(
+            f"{resumed} is a cooldown over {before!r}, not {over!r}; write --over {before!r} to go on with it, or "
+            "another --out"
+        )
 
 
 def _config(options: argparse.Namespace, resumed: Path | None) -> "Config":

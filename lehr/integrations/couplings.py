@@ -1,10 +1,62 @@
 """Hyperparameters that go together: schedules for one derived from the schedule of another."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from lehr.schedule import Ramp, Schedule
+
+
+class Coupling(ABC):
+    """A function of the step that follows a schedule: when another schedule goes on, it is built around that one.
+
+    `kind` and `settings` say which function it is, in plain data for a scheduler's state.
+    """
+
+    schedule: Schedule
+    kind: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def settings(self) -> dict[str, float]:
+        """Its numbers, as `rebuild` takes them."""
+
+    @abstractmethod
+    def of(self, value: float, step: int) -> float:
+        """What goes with the schedule's value at this step."""
+
+    @abstractmethod
+    def around(self, schedule: Schedule) -> "Coupling":
+        """The same coupling to another schedule. Raises ValueError where it cannot go with that one."""
+
+    def __call__(self, step: int) -> float:
+        return self.of(self.schedule(step), step)
+
+    def __str__(self) -> str:
+        return describe(self.kind, self.settings, str(self.schedule))
+
+
+def describe(kind: str, settings: dict[str, float], text: str) -> str:
+    """A coupling as an error shows it."""
+    return f"{kind}({text!r}{''.join(f', {name}={value:g}' for name, value in settings.items())})"
+
+
+def schedule_of(curve: Any) -> Schedule | None:
+    """The schedule that a curve is, or goes with; None for any other function."""
+    if isinstance(curve, Coupling):
+        return curve.schedule
+    return curve if isinstance(curve, Schedule) else None
+
+
+def rebuild(kind: str, settings: dict[str, float], schedule: Schedule, here: Any) -> Coupling | None:
+    """A saved coupling; `here` is the code's, whose batch sizes it takes: None where that has none to take."""
+    if kind == "constant_product":
+        return constant_product(schedule, **settings)
+    if kind == "scale_by_batch" and isinstance(here, _Batch):
+        return replace(here, schedule=schedule, reference=settings["reference"])
+    return None
 
 
 def opposite(schedule: Schedule, low: float) -> Schedule:
@@ -33,21 +85,30 @@ def opposite(schedule: Schedule, low: float) -> Schedule:
 
 
 @dataclass(frozen=True)
-class _Product:
+class _Product(Coupling):
     schedule: Schedule
     most: float
+    kind: ClassVar[str] = "constant_product"
 
-    def __call__(self, step: int) -> float:
-        value = self.schedule(step)
+    @property
+    def settings(self) -> dict[str, float]:
+        return {"most": self.most} if self.most < math.inf else {}
+
+    def of(self, value: float, step: int) -> float:
         return min(1 / value, self.most) if value else self.most
 
+    def around(self, schedule: Schedule) -> Coupling:
+        return constant_product(schedule, self.most)
 
-def constant_product(schedule: Schedule, most: float = math.inf) -> Callable[[int], float]:
+
+def constant_product(schedule: Schedule, most: float = math.inf) -> Coupling:
     """Return 1 / schedule(step) and at most `most`: for `weight_decay`, so that LR times weight decay stays what it is.
 
     Decoupled weight decay shrinks the weights by LR * weight_decay an update (Loshchilov & Hutter 2019,
     arXiv 1711.05101), so a falling LR takes the decay with it; this holds it. Raises ValueError for a schedule that
     uses an LR of 0, where no weight decay can, unless `most` is given.
+
+    Give it the schedule that `lr` has. Where a run goes on along another one (`on_mismatch`), it goes with that one.
 
     >>> import lehr
     >>> schedule = lehr.cosine(total=10, final=0.1)
@@ -68,22 +129,29 @@ def constant_product(schedule: Schedule, most: float = math.inf) -> Callable[[in
 
 
 @dataclass(frozen=True)
-class _Batch:
+class _Batch(Coupling):
     schedule: Schedule
     batch: Callable[[int], float]
     reference: float
+    kind: ClassVar[str] = "scale_by_batch"
 
-    def __call__(self, step: int) -> float:
-        return self.schedule(step) * math.sqrt(self.batch(step) / self.reference)
+    @property
+    def settings(self) -> dict[str, float]:
+        return {"reference": self.reference}
+
+    def of(self, value: float, step: int) -> float:
+        return value * math.sqrt(self.batch(step) / self.reference)
+
+    def around(self, schedule: Schedule) -> Coupling:
+        return replace(self, schedule=schedule)
 
 
-def scale_by_batch(
-    schedule: Schedule, batch: float | Callable[[int], float], reference: float
-) -> Schedule | Callable[[int], float]:
+def scale_by_batch(schedule: Schedule, batch: float | Callable[[int], float], reference: float) -> Schedule | Coupling:
     """Return the schedule times sqrt(batch / reference): `reference` is the batch size that the peak LR was tuned at.
 
     The square root is the rule for Adam (Malladi et al. 2022, arXiv 2205.10287). `batch` is a number, and what is
     returned a schedule; or the batch size of each update as a function of the step, for one that is raised on the way.
+    That function is the code's own: a state holds the schedule and the reference.
 
     >>> import lehr
     >>> print(scale_by_batch(lehr.linear(total=100, warmup=10), batch=1024, reference=256))

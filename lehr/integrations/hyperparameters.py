@@ -5,14 +5,16 @@ was first seen, kept as a plain number in `group["initial_lr"]`, `group["initial
 optimizer. Tensors are filled in place: a compiled optimizer.step keeps its graph.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from lehr.integrations.groups import Curve, Group, Rules, check_rules, choose, describe, read_rules
+from lehr.integrations.couplings import schedule_of
+from lehr.integrations.groups import Checked, Curve, Group, Rules, check_rules, choose, describe, fits, read_rules
 from lehr.schedule import Schedule
 
+Given = Schedule | Callable[[int], float] | Mapping[str, Schedule | Callable[[int], float]]
 Targets = dict[str, Rules]
 Binding = tuple[Curve, str, list[tuple[Group, float]]]  # a curve, what it sets, and where
 
@@ -58,7 +60,12 @@ def keep_initial(targets: Targets, groups: Sequence[Group]) -> None:
             key = resolve(target, index, group).partition(".")[0]
             value = group.get(f"initial_{key}")
             value = group[key] if value is None else value
-            group[f"initial_{key}"] = tuple(map(_plain, value)) if key == "betas" else _plain(value)
+            group[f"initial_{key}"] = as_numbers(value)
+
+
+def as_numbers(value: Any) -> Any:
+    """A hyperparameter as a plain number, betas as a pair of them, whatever tensors held them."""
+    return tuple(map(_plain, value)) if isinstance(value, (tuple, list)) else _plain(value)
 
 
 def _plain(value: Any) -> float:
@@ -82,6 +89,13 @@ def put(group: Group, target: str, value: float) -> None:
         group[key].fill_(value)
     else:
         group[key] = value
+
+
+def is_plain(binding: Binding) -> bool:
+    """Whether setting the value needs no look at it: a plain number, known to be in its range."""
+    curve, target, pairs = binding
+    known = target in ("lr", "weight_decay") or (target == "momentum" and isinstance(curve, Schedule))
+    return known and not any(isinstance(group[target], Tensor) for group, _ in pairs)
 
 
 def current(group: Group, target: str) -> float:
@@ -142,13 +156,35 @@ def check(targets: Targets, groups: Sequence[Group]) -> None:
             )
 
 
+def check_kept(targets: Targets, groups: Sequence[Group], last_epoch: int) -> None:
+    """Raise KeyError, as torch does, for a group without the initial values that starting at `last_epoch` needs."""
+    for target in targets:
+        for index, group in enumerate(groups):
+            name = "initial_" + resolve(target, index, group).partition(".")[0]
+            if name not in group:
+                raise KeyError(
+                    f"param {name!r} is not specified in {describe(index, group)}, which last_epoch={last_epoch} "
+                    "needs; load the optimizer's state first, or leave it out and call scheduler.load_state_dict"
+                )
+
+
+def show(groups: Sequence[Group], target: str, rules: Rules, pattern: str, value: float) -> str:
+    """A multiplier as the value that the first group of its pattern would have."""
+    for index, group in enumerate(groups):
+        if next((p for p in rules if fits(p, group)), None) == pattern:
+            name = "LR" if target == "lr" else target
+            return f"{name} {initial(group, resolve(target, index, group)) * value:.6g}"
+    return f"{value:.6g} times the initial value"
+
+
 def record(targets: Targets, groups: Sequence[Group], step: int) -> dict[str, Any]:
     """What is set for update `step`: the phase and values of the first group, and of each group its name and values."""
     rows: list[dict[str, Any]] = [{"name": group.get("name", str(i))} for i, group in enumerate(groups)]
     for target, rules in targets.items():
         for index, (row, group, curve) in enumerate(zip(rows, groups, choose(target, rules, groups), strict=True)):
             if target == "lr":
-                row["phase"] = curve.phase(step) if isinstance(curve, Schedule) else None
+                schedule = schedule_of(curve.function if isinstance(curve, Checked) else curve)
+                row["phase"] = None if schedule is None else schedule.phase(step)
             own = resolve(target, index, group)
             row[own.partition(".")[0]] = (
                 tuple(map(_plain, group["betas"])) if own.startswith("betas") else current(group, own)

@@ -5,8 +5,10 @@ Every integration asks `settle`, so that the refusal and the four ways on are th
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
+from lehr.integrations.couplings import Coupling, describe, rebuild, schedule_of
 from lehr.integrations.groups import Curve, Rules
 from lehr.schedule import Schedule
 from lehr.spec import parse
@@ -68,21 +70,61 @@ def settle(
 def write_rules(rules: Rules, asked: dict[str, str]) -> dict[str, Any]:
     """The texts and fingerprints of rules: of one alone, or by pattern; None for a function that is no schedule.
 
-    `asked` names, by pattern, the schedule of the code along which a saved one was extended.
+    `coupled` names, by pattern, the coupling that is around the schedule; `asked` the schedule of the code along which
+    a saved one was extended.
     """
-    texts = {pattern: str(curve) if isinstance(curve, Schedule) else None for pattern, curve in rules.items()}
-    prints = {pattern: curve.fingerprint if isinstance(curve, Schedule) else None for pattern, curve in rules.items()}
-    alone = list(rules) == ["*"]
+    inner = {pattern: schedule_of(curve) for pattern, curve in rules.items()}
+    texts = {pattern: None if schedule is None else str(schedule) for pattern, schedule in inner.items()}
+    prints = {pattern: None if schedule is None else schedule.fingerprint for pattern, schedule in inner.items()}
     state: dict[str, Any] = {"schedule": texts, "fingerprint": prints}
-    if alone:
+    if list(rules) == ["*"]:
         state = {key: value["*"] for key, value in state.items()}
-    return state | ({"asked": dict(asked)} if asked else {})
+    coupled = {p: {"kind": c.kind, **c.settings} for p, c in rules.items() if isinstance(c, Coupling)}
+    return state | ({"coupled": coupled} if coupled else {}) | ({"asked": dict(asked)} if asked else {})
 
 
-def read_texts(state: dict[str, Any]) -> dict[str, str | None]:
-    """Pattern to text from what `write_rules` wrote."""
-    texts = state["schedule"]
-    return dict(texts) if isinstance(texts, dict) else {"*": texts}
+@dataclass(frozen=True)
+class Saved:
+    """What a state holds of one rule: the schedule's text, and the coupling around it. A function leaves no text."""
+
+    text: str | None
+    kind: str | None = None
+    settings: dict[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if self.text is None:
+            return "a plain function"
+        return repr(self.text) if self.kind is None else describe(self.kind, self.settings, self.text)
+
+    def is_like(self, curve: Curve) -> bool:
+        """Whether the two differ in the schedule at most."""
+        if isinstance(curve, Coupling):
+            return (self.kind, self.settings) == (curve.kind, curve.settings)
+        return self.kind is None and (self.text is None) == (not isinstance(curve, Schedule))
+
+    def curve(self, what: str, here: Curve | None) -> Curve:
+        """It goes on: ValueError for a function, which no state can hold (`here` lends the batch sizes it has)."""
+        if self.text is not None:
+            schedule = parse(self.text)
+            curve = schedule if self.kind is None else rebuild(self.kind, self.settings, schedule, here)
+            if curve is not None:
+                return curve
+        raise ValueError(
+            f"the saved {what} was {self}, {'which' if self.text is None else 'whose batch sizes'} no state can hold; "
+            'give it again, or write on_mismatch="new" if the one here is to go on'
+        )
+
+
+def read_rules(state: dict[str, Any] | None) -> dict[str, Saved]:
+    """Pattern to what was saved of it, from what `write_rules` wrote; None where nothing was scheduled."""
+    if state is None:
+        return {}
+    texts, coupled = state["schedule"], state.get("coupled", {})
+    rules: dict[str, Saved] = {}
+    for pattern, text in (texts if isinstance(texts, dict) else {"*": texts}).items():
+        settings = dict(coupled.get(pattern, {}))
+        rules[pattern] = Saved(text, settings.pop("kind", None), settings)
+    return rules
 
 
 def settle_rules(
@@ -96,67 +138,75 @@ def settle_rules(
     """Settle a target's rules: those that go on (None: none), and by pattern what an extended one was asked to follow.
 
     `state` is what `write_rules` wrote, None where nothing was scheduled; `show` writes the value of a pattern's
-    groups.
+    groups. A coupling is built around the schedule that goes on.
     """
-    texts = {} if state is None else read_texts(state)
+    saved = read_rules(state)
     asked: dict[str, str] = {} if state is None else dict(state.get("asked", {}))
     ours: Rules = here or {}
-    if list(texts) != list(ours):
-        if on_mismatch == "new":
-            return here, {}
+    if on_mismatch == "new":
+        return here, {}
+    if list(saved) != list(ours):
         if on_mismatch == "saved":
-            if None in texts.values():
-                raise _a_function(what, texts)
-            return {p: parse(str(text)) for p, text in texts.items()} or None, {}
+            rules = {p: each.curve(f"{what}[{p!r}]", ours.get(p)) for p, each in saved.items()}
+            return rules or None, {}
         raise ValueError(
-            f"the saved schedule differs: {what} was {_listed(texts)}, here it is {_listed(ours)}; "
+            f"the saved schedule differs: {what} was {_listed(saved)}, here it is {_listed(ours)}; "
             'write on_mismatch="saved" or on_mismatch="new" to say which one goes on'
             + (' ("extend" needs the same patterns on both sides)' if on_mismatch == "extend" else "")
         )
     settled: Rules = {}
     kept: dict[str, str] = {}
     for pattern, curve in ours.items():
-        text = texts[pattern]
-        functions = text is None and not isinstance(curve, Schedule)  # nobody can tell whether they are the same
-        if functions or on_mismatch == "new":
+        there, ahead = saved[pattern], schedule_of(curve)
+        further = on_mismatch == "extend" and isinstance(curve, Coupling) and there.kind == curve.kind
+        if not there.is_like(curve) and not further:  # extending goes on under the settings that the code has
+            if on_mismatch != "saved" or there.text is None:
+                raise _of_another_kind(what, there, curve, on_mismatch)
+            settled[pattern] = there.curve(f"{what}[{pattern!r}]", curve)
+        elif there.text is None or ahead is None:  # two functions: nobody can tell whether they are the same
             settled[pattern] = curve
-        elif text is None or not isinstance(curve, Schedule):
-            settled[pattern] = _with_a_function(what, text, curve, on_mismatch)
-        elif asked.get(pattern) == curve.fingerprint:  # it was extended along this very one
-            settled[pattern], kept[pattern] = parse(text), curve.fingerprint
         else:
-            saved = parse(text)
-            name = "schedule" if what == "lr" else f"schedule of {what}"
-            name += "" if list(ours) == ["*"] else f" for {pattern!r}"
-            settled[pattern] = settle(saved, curve, step, on_mismatch, lambda v, p=pattern: show(p, v), name)  # type: ignore[misc]
-            if on_mismatch == "extend" and saved.fingerprint != curve.fingerprint:
-                kept[pattern] = curve.fingerprint
+            before = parse(there.text)
+            if asked.get(pattern) == ahead.fingerprint:  # it was extended along this very one
+                chosen, kept[pattern] = before, ahead.fingerprint
+            else:
+                name = "schedule" if what == "lr" else f"schedule of {what}"
+                name += "" if list(ours) == ["*"] else f" for {pattern!r}"
+                of = curve.of if isinstance(curve, Coupling) else _itself
+
+                def shown(value: float, pattern: str = pattern, of: Callable[[float, int], float] = of) -> str:
+                    return show(pattern, of(value, step))
+
+                chosen = settle(before, ahead, step, on_mismatch, shown, name)
+                if on_mismatch == "extend" and before.fingerprint != ahead.fingerprint:
+                    kept[pattern] = ahead.fingerprint
+            settled[pattern] = curve.around(chosen) if isinstance(curve, Coupling) else chosen
     return settled, kept
 
 
-def _with_a_function(what: str, text: str | None, curve: Curve, on_mismatch: str) -> Curve:
-    if text is not None and on_mismatch == "saved":
-        return parse(text)
-    saved = "that of a plain function" if text is None else f"that of {text!r}"
-    here = f"it is {str(curve)!r}" if isinstance(curve, Schedule) else "it is a plain function"
-    raise ValueError(
-        f"the saved schedule differs: the saved state of {what} is {saved}, here {here}; "
-        'write on_mismatch="new" if the one here is to go on from there'
-    )
+def _itself(value: float, step: int) -> float:
+    return value
 
 
-def _a_function(what: str, texts: dict[str, str | None]) -> ValueError:
-    pattern = next(p for p, text in texts.items() if text is None)
+def _of_another_kind(what: str, saved: Saved, curve: Curve, on_mismatch: str) -> ValueError:
+    ways = 'on_mismatch="new" if the one here is to go on from there'
+    if saved.text is not None:
+        ways = 'on_mismatch="saved" or on_mismatch="new" to say which one goes on'
+    if on_mismatch == "extend":
+        ways += ' ("extend" goes from one schedule to another of the same kind)'
     return ValueError(
-        f"the saved {what}[{pattern!r}] was a plain function, which no state can hold; "
-        'give it again, or write on_mismatch="new"'
+        f"the saved schedule differs: the saved state of {what} is that of {saved}, here it is {_named(curve)}; "
+        f"write {ways}"
     )
+
+
+def _named(curve: Any) -> str:
+    if isinstance(curve, (Coupling, Saved)):
+        return str(curve)
+    return repr(str(curve)) if isinstance(curve, Schedule) else "a plain function"
 
 
 def _listed(rules: Any) -> str:
     if not rules:
         return "not scheduled"
-    return "scheduled by " + ", ".join(
-        f"{p!r}: {str(curve)!r}" if isinstance(curve, (Schedule, str)) else f"{p!r}: a function"
-        for p, curve in rules.items()
-    )
+    return "scheduled by " + ", ".join(f"{p!r}: {_named(curve)}" for p, curve in rules.items())

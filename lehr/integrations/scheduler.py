@@ -1,4 +1,4 @@
-"""`Scheduler`, a torch LRScheduler over any schedule, and `apply`, the same without state.
+"""`Scheduler`, a torch LRScheduler over any schedule.
 
 Nothing is ever computed from the optimizer's current values, only from each group's initial ones, so the order of
 building, loading and stepping does not matter, and a step taken twice is the step taken once.
@@ -8,7 +8,7 @@ import math
 import operator
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -16,15 +16,24 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lehr.integrations import hyperparameters, resume
-from lehr.integrations.groups import Curve, Group, Rules, choose, describe, fits
-from lehr.integrations.hyperparameters import Binding, Targets, bind, initial, keep_initial, put, read_targets
+from lehr.integrations.calls import REPEATER, check_order, is_child, is_repetition
+from lehr.integrations.groups import Curve, Group, Rules, choose
+from lehr.integrations.hyperparameters import (
+    Binding,
+    Given,
+    Targets,
+    bind,
+    initial,
+    is_plain,
+    keep_initial,
+    put,
+    read_targets,
+)
+from lehr.integrations.peaks import carry_over, warn_of_brought, warn_of_rates
 from lehr.integrations.watch import watch
-from lehr.schedule import Schedule
 
-Given = Schedule | Callable[[int], float] | Mapping[str, Schedule | Callable[[int], float]]
-
+MODULES = sys.modules
 ON_SKIP = ("hold", "advance")
-ORDER = "see https://pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate"
 
 
 class Scheduler(LRScheduler):
@@ -35,6 +44,9 @@ class Scheduler(LRScheduler):
     that none fits, and a pattern that fits none, are errors naming it. `weight_decay` and `momentum` likewise multiply
     the group's initial value, `betas` is a pair of such, None leaves alone. Where a group has betas and no momentum
     (Adam), `momentum` is betas[0].
+
+    A schedule of learning rates (a peak of 3e-4, say) is warned of, unless the optimizer has lr=1; so are other initial
+    values than the optimizer was made with, in one that was loaded before.
 
     Call `step()` after each `optimizer.step()`; what the first update uses is set at construction. A group's initial
     values are those it had when it was first seen, kept in `group["initial_lr"]`, `group["initial_weight_decay"]`, ...
@@ -82,22 +94,24 @@ class Scheduler(LRScheduler):
             raise ValueError(f"on_skip is one of {', '.join(ON_SKIP)}, not {on_skip!r}")
         self.on_mismatch, self.on_skip = on_mismatch, on_skip
         self.skipped = 0
-        self.told: list[
-            str
-        ] = []  # what loading a state warned of, for those whose warnings are swallowed (the Trainer)
+        # what loading a state warned of, for those whose warnings are swallowed (the Trainer)
+        self.told: list[str] = []
         self._dropped: set[str] = set()  # targets of a loaded state that are not scheduled any more
         self._asked: dict[str, dict[str, str]] = {}  # along which schedule of the code a saved one was extended
         self._groups: list[Group] = []  # the optimizer's own list
         self._known: list[Group] = []  # and what was in it
         self._count = 0
-        self._plain: list[Binding] = []
+        self._bindings: list[Binding] = []
+        self._plain: list[tuple[Curve, str, list[tuple[Group, float]], Group]] = []
         self._careful: list[Binding] = []
-        self._once = False  # accelerate repeats step() once a process
+        self._updated = False  # since the last step(): the watch sets it
         self._child = False  # of a SequentialLR, which tells it when to set anything
         if isinstance(optimizer, Optimizer):  # torch refuses what is none
             if last_epoch != -1:
-                _check_initial(self.targets, optimizer.param_groups, last_epoch)
+                hyperparameters.check_kept(self.targets, optimizer.param_groups, last_epoch)
             hyperparameters.check(self.targets, optimizer.param_groups)
+            warn_of_rates(self.targets, optimizer.param_groups, stacklevel=3)
+            warn_of_brought(self.targets, optimizer, stacklevel=3)
         super().__init__(optimizer, last_epoch)  # takes the first step()
         self._child = False
         watch(self)
@@ -113,21 +127,28 @@ class Scheduler(LRScheduler):
 
         `skipped=True` says that the update did not happen; then `on_skip` decides whether the clock goes on.
         """
-        if self._step_count == 1 and not skipped:
-            self._check_order()
-        self._step_count += 1
+        count = self._step_count
+        if count == 1 and not skipped:
+            check_order(self.optimizer)
+        self._step_count = count + 1
         if skipped:
             self.skipped += 1
             if self.on_skip == "hold":
                 return
-        elif self._once and not self._updated():
+        elif self._updated:
+            self._updated = False
+        elif REPEATER in MODULES and is_repetition(self, sys._getframe(1)):
             return
         step = self.last_epoch + 1 if epoch is None else epoch
         # What to set is kept at hand: a step costs one product a group. A new list means that a state was loaded.
         groups = self.optimizer.param_groups
         if groups is not self._groups or len(groups) != self._count:
             self._bind()
-        for curve, key, pairs in self._plain:
+        for curve, key, pairs, first in self._plain:
+            if type(first[key]) is not float:  # somebody made a tensor of it: it is filled in place, and stays one
+                self._bind()
+                self._set(step)
+                break
             factor = curve(step)
             for group, value in pairs:
                 group[key] = value * factor
@@ -137,65 +158,25 @@ class Scheduler(LRScheduler):
                 put(group, target, value * factor)
         self.last_epoch = step  # a step that was refused is none
 
-    def _check_order(self) -> None:
-        if not hasattr(self.optimizer.step, "_wrapped_by_lr_sched"):
-            warnings.warn(
-                "optimizer.step was replaced after the scheduler was built, so nobody can tell whether it is called "
-                f"before scheduler.step(), as it should be; {ORDER}",
-                stacklevel=3,
-            )
-        elif not getattr(self.optimizer, "_opt_called", False):
-            warnings.warn(
-                "scheduler.step() was called before the first optimizer.step(), which so misses the first LR; write "
-                "optimizer.step() before scheduler.step(), or scheduler.step(skipped=True) after an update that was "
-                f"skipped; {ORDER}",
-                stacklevel=3,
-            )
-
-    def _updated(self) -> bool:
-        """Whether optimizer.step() was called since this was asked last."""
-        updated, self.optimizer._opt_called = getattr(self.optimizer, "_opt_called", False), False  # type: ignore[attr-defined]
-        return updated
-
-    @property
-    def _is_accelerate_prepared(self) -> bool:
-        # accelerate asks this in `prepare`. Its wrapper then calls step() once for each process after each update: from
-        # here on a call without an update before it is one of those repetitions.
-        self._once = True
-        return False
-
     def _bind(self) -> None:
         """Look the groups up: which curve drives which, and from what initial value."""
         groups = self.optimizer.param_groups
         if groups is not self._groups:  # a state was loaded
-            self._carry_over(self._known, groups)
+            carry_over(self._known, groups, self.on_mismatch)
         keep_initial(self.targets, groups)
-        bindings = bind(self.targets, groups)
+        self._bindings = bind(self.targets, groups)
         self._groups, self._known, self._count = groups, list(groups), len(groups)
-        self._plain = [binding for binding in bindings if _is_plain(binding)]
-        self._careful = [binding for binding in bindings if not _is_plain(binding)]
-
-    def _carry_over(self, before: list[Group], groups: list[Group]) -> None:
-        """Initial values from the groups that were there before a state was loaded to those that it brought."""
-        for index, (old, group) in enumerate(zip(before, groups, strict=False)):
-            for name in [name for name in old if name.startswith("initial_")]:
-                # one that was saved without a scheduler has no initial values: what it has may be anything
-                if group.setdefault(name, old[name]) == old[name]:
-                    continue
-                if self.on_mismatch == "new":
-                    group[name] = old[name]
-                    continue
-                warnings.warn(
-                    f"the loaded optimizer brings {name}={_short(group[name])} for {describe(index, group)}, "
-                    f"which had {_short(old[name])} here; the loaded one goes on: to change it, write "
-                    f"on_mismatch=\"new\", or set group['{name}'] and call scheduler.refresh()",
-                    stacklevel=4,
-                )
+        plain = [binding for binding in self._bindings if is_plain(binding)]
+        # a bound method is called faster than the object it belongs to
+        self._plain = [(curve.__call__, key, pairs, pairs[0][0]) for curve, key, pairs in plain]  # type: ignore[operator]
+        self._careful = [binding for binding in self._bindings if not is_plain(binding)]
 
     def _look(self) -> None:
         """Before an update: groups that are not those of the last step get this step's values, or are refused."""
         groups = self.optimizer.param_groups
         if groups is self._groups and len(groups) == self._count and all(map(operator.is_, groups, self._known)):
+            if any(isinstance(group[key], Tensor) for _, key, pairs, _ in self._plain for group, _ in pairs):
+                self._bind()
             return
         loaded, known = groups is not self._groups, {id(group) for group in self._known}
         self._bind()
@@ -205,7 +186,7 @@ class Scheduler(LRScheduler):
 
     def _set(self, step: int, only: list[Group] | None = None) -> None:
         chosen = None if only is None else {id(group) for group in only}
-        for curve, target, pairs in (*self._plain, *self._careful):
+        for curve, target, pairs in self._bindings:
             factor = curve(step)
             for group, value in pairs:
                 if chosen is None or id(group) in chosen:
@@ -229,7 +210,7 @@ class Scheduler(LRScheduler):
 
     def _is_set(self) -> bool:
         """Whether the groups' LRs are those of this step, as set from the initial values that were read last."""
-        driven = [each for each in (*self._plain, *self._careful) if each[1] == "lr"]
+        driven = [each for each in self._bindings if each[1] == "lr"]
         return bool(driven) and all(
             math.isclose(group["lr"], value * curve(self.last_epoch), rel_tol=1e-6)
             for curve, _, pairs in driven
@@ -305,10 +286,7 @@ class Scheduler(LRScheduler):
         Raises ValueError if a saved schedule is another one, unless `on_mismatch` says which one to take; then nothing
         was taken over. What it warns of is kept in `told`.
         """
-        parent = sys._getframe(1).f_locals.get(
-            "self"
-        )  # SequentialLR and ChainedScheduler do not show themselves before
-        self._child |= any(child is self for child in getattr(parent, "_schedulers", ()))
+        self._child |= is_child(self, sys._getframe(1))  # torch's composites do not show themselves before
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             self._load(state_dict)
@@ -328,7 +306,7 @@ class Scheduler(LRScheduler):
         for target in {**self.targets, **saved}:
 
             def show(pattern: str, value: float, target: str = target) -> str:
-                return _show(groups, target, self.targets.get(target, {}), pattern, value)
+                return hyperparameters.show(groups, target, self.targets.get(target, {}), pattern, value)
 
             here, there = self.targets.get(target), saved.get(target)
             rules, kept = resume.settle_rules(target, there, here, max(step, 0), self.on_mismatch, show)
@@ -337,13 +315,9 @@ class Scheduler(LRScheduler):
             if kept:
                 asked[target] = kept
         if groups is not self._groups:
-            self._carry_over(self._known, groups)
+            carry_over(self._known, groups, self.on_mismatch)
             self._groups = groups
         bind(targets, groups)  # raises where the saved patterns do not fit these groups
-        parent = sys._getframe(1).f_locals.get(
-            "self"
-        )  # SequentialLR and ChainedScheduler do not show themselves before
-        self._child |= any(child is self for child in getattr(parent, "_schedulers", ()))
         self.targets, self._asked, self._dropped = targets, asked, {*saved, *self.targets} - set(targets)
         self.last_epoch, self.skipped = step, state_dict.get("skipped", 0)
         self._step_count = max(step, 0) + 1
@@ -354,63 +328,3 @@ class Scheduler(LRScheduler):
     def __setstate__(self, state: dict[str, Any]) -> None:  # of a copy, whose optimizer is a copy too
         self.__dict__.update(state)
         watch(self)
-
-
-def apply(
-    optimizer: Optimizer,
-    step: int,
-    lr: Given,
-    *,
-    weight_decay: Given | None = None,
-    momentum: Given | None = None,
-    betas: Sequence[Given | None] | None = None,
-) -> dict[str, Any]:
-    """Set what update `step` uses, and return the record of it; the arguments are those of `Scheduler`.
-
-    Stateless: call it before each `optimizer.step()`, in any order of steps. group["lr"] becomes
-    group["initial_lr"] * lr(step), and the initial LR is what the group had when it was first seen.
-
-    >>> import torch, lehr
-    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    >>> apply(optimizer, 0, lehr.cosine(total=10, warmup=2))
-    {'step': 0, 'phase': 'warmup', 'lr': 0.05, 'groups': [{'name': '0', 'phase': 'warmup', 'lr': 0.05}]}
-    """
-    targets, groups = read_targets(lr, weight_decay, momentum, betas), optimizer.param_groups
-    hyperparameters.check(targets, groups)
-    keep_initial(targets, groups)
-    for curve, target, pairs in bind(targets, groups):
-        factor = curve(step)
-        for group, value in pairs:
-            put(group, target, value * factor)
-    return hyperparameters.record(targets, groups, step)
-
-
-def _is_plain(binding: Binding) -> bool:
-    """Whether setting the value needs no look at it: a plain number, known to be in its range."""
-    curve, target, pairs = binding
-    known = target in ("lr", "weight_decay") or (target == "momentum" and isinstance(curve, Schedule))
-    return known and not any(isinstance(group[target], Tensor) for group, _ in pairs)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, (int, float)) else str(value)
-
-
-def _show(groups: Sequence[Group], target: str, rules: Rules, pattern: str, value: float) -> str:
-    """A multiplier as the value that the first group of its pattern would have."""
-    for index, group in enumerate(groups):
-        if next((p for p in rules if fits(p, group)), None) == pattern:
-            name = "LR" if target == "lr" else target
-            return f"{name} {initial(group, hyperparameters.resolve(target, index, group)) * value:.6g}"
-    return f"{value:.6g} times the initial value"
-
-
-def _check_initial(targets: Targets, groups: Sequence[Group], last_epoch: int) -> None:
-    for target in targets:
-        for index, group in enumerate(groups):
-            name = "initial_" + hyperparameters.resolve(target, index, group).partition(".")[0]
-            if name not in group:
-                raise KeyError(
-                    f"param {name!r} is not specified in {describe(index, group)}, which last_epoch={last_epoch} "
-                    "needs; load the optimizer's state first, or leave it out and call scheduler.load_state_dict"
-                )

@@ -12,7 +12,8 @@ for batch in data:
 from lehr.integrations.couplings import constant_product, opposite, scale_by_batch
 from lehr.integrations.fixed import CosineSchedulerWithWarmup, WarmupCosineScheduler
 from lehr.integrations.from_torch import from_torch
-from lehr.integrations.scheduler import Scheduler, apply
+from lehr.integrations.scheduler import Scheduler
+from lehr.integrations.stateless import apply
 
 __all__ = [
     "CosineSchedulerWithWarmup",

@@ -11,7 +11,9 @@ from typing import Any
 import transformers
 from torch.optim import Optimizer
 from transformers import TrainerCallback
+from transformers.trainer_utils import has_length
 
+from lehr.integrations.couplings import schedule_of
 from lehr.integrations.scheduler import Scheduler
 from lehr.integrations.texts import read_texts
 from lehr.schedule import Schedule
@@ -63,7 +65,8 @@ class HorizonCallback(TrainerCallback):
             for message in told:  # the Trainer loads it with all warnings caught, and passes few of them on
                 warnings.warn(message, stacklevel=2)
             for curve in lr_scheduler.targets["lr"].values():
-                wrong = _mismatch(curve, state.max_steps) if isinstance(curve, Schedule) else None
+                schedule = schedule_of(curve)
+                wrong = None if schedule is None else _mismatch(schedule, state.max_steps)
                 if wrong:
                     warnings.warn(wrong, stacklevel=2)
 
@@ -128,6 +131,15 @@ class Scheduled:
         if mine.lr_scheduler is not None:
             raise ValueError("the Trainer was given a schedule and a scheduler; write optimizers=(optimizer, None)")
         mine.add_callback(HorizonCallback())
+        self._loader: Any = None
+        self._updates_per_epoch: int | None = None
+
+    def set_initial_training_values(self, args: Any, dataloader: Any, *more: Any) -> Any:
+        """Where the Trainer counts its data loader, which may be one of your own: its count is the schedule's, too."""
+        above: Any = super()
+        counted = above.set_initial_training_values(args, dataloader, *more)
+        self._loader, self._updates_per_epoch = dataloader, counted[1] if has_length(dataloader) else None
+        return counted
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """What the Trainer calls once it knows its number of updates and has its optimizer."""
@@ -161,12 +173,16 @@ def _check_arguments(args: Any) -> None:
 
 def _clock(trainer: Any, total: int) -> Clock:
     """The Trainer's own figures: updates in all, samples an update over all processes, updates an epoch."""
-    args, data = trainer.args, trainer.train_dataset
+    args, data, loader = trainer.args, trainer.train_dataset, trainer._loader
     at_once = trainer._train_batch_size * args.world_size
+    if loader is not None:  # it trains: what it has counted
+        if not hasattr(loader, "total_batch_size") and getattr(
+            loader, "batch_size", None
+        ):  # none of accelerate's making
+            at_once = loader.batch_size * args.world_size
+        return Clock(total, None, at_once * args.gradient_accumulation_steps, trainer._updates_per_epoch)
     per_epoch: float | None = None
     if hasattr(data, "__len__"):
         batches = len(data) // at_once if args.dataloader_drop_last else math.ceil(len(data) / at_once)
         per_epoch = max(math.ceil(batches / args.gradient_accumulation_steps), 1)
-        if args.max_steps <= 0 and math.ceil(args.num_train_epochs * per_epoch) != total:
-            per_epoch = total / args.num_train_epochs  # a data loader of one's own: as the Trainer itself counts it
     return Clock(total, None, at_once * args.gradient_accumulation_steps, per_epoch)

@@ -1,7 +1,7 @@
-"""Groups that are not those the scheduler knows are scheduled, or refused, before their first update.
+"""A hook of the optimizer's own, before each `optimizer.step()`: the scheduler looks at the groups, and knows of it.
 
-They were added (unfreezing), replaced, or a state was loaded. A hook of the optimizer's own looks at them before each
-`optimizer.step()`. It holds the scheduler weakly, and goes with it.
+Groups that are not those it knows (they were added, replaced, or a state was loaded) are so scheduled, or refused,
+before their first update. The hook holds the scheduler weakly, and goes with it.
 """
 
 import weakref
@@ -20,6 +20,7 @@ class Watch:
         scheduler = self.scheduler()
         if scheduler is not None:
             scheduler._look()
+            scheduler._updated = True
 
 
 def watch(scheduler: Any) -> None:

@@ -21,7 +21,7 @@ def scale(run: Run) -> Iterator[Finding]:
     elif 0 < floor < 1e-3 * peak:
         last = min(run.total, max(1, ceil(run.schedule.total))) - 1
         message = f"the floor {floor:.4g} is a multiplier of the peak, and looks like a learning rate"
-        if lr is not None and 0.05 <= floor / lr < 1:
+        if lr is not None and 0.0166 <= floor / lr < 1:  # down to a sixtieth of the peak
             instead = f"for a floor of {floor:.4g} write 'to {floor / lr:.4g}'"
             yield Finding(
                 "looks-like-lr", "warning", last, f"{message}: lr={lr:g} makes {lr * floor:.4g} of it", instead

@@ -25,21 +25,30 @@ class Norm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-        rms = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)  # [..., 1]
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)  # one pass, and no array of squares
+        rms = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()  # [..., 1]
         ctx.save_for_backward(x, weight, rms)
         ctx.eps = eps
-        return (x * rms * weight).to(dtype)
+        y: Tensor = (x * rms).mul_(weight).to(dtype)
+        return y
 
     @staticmethod
     def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, rms = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a second derivative follows, which passes through rms too
+        if torch.is_grad_enabled():  # a second derivative follows, which passes through rms too, and nothing in place
             rms = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
-        d_y, unit = d_y.to(x.dtype), x * rms
-        d_unit = d_y * weight
-        d_x = (d_unit - unit * (d_unit * unit).mean(-1, keepdim=True)) * rms if ctx.needs_input_grad[0] else None
-        d_weight = (d_y * unit).flatten(0, -2).sum(0) if x.ndim > 1 else d_y * unit
-        return d_x, d_weight.to(weight.dtype), None, None
+            unit = x * rms
+            d_unit = d_y.to(x.dtype) * weight
+            d_x = (d_unit - unit * (d_unit * unit).mean(-1, keepdim=True)) * rms
+            d_weight = (d_y.to(x.dtype) * unit).flatten(0, -2).sum(0) if x.ndim > 1 else d_y.to(x.dtype) * unit
+            return d_x, d_weight.to(weight.dtype), None, None
+        # The same with one new array instead of six: both sums are matrix-vector products of d_y * x.
+        d_y = d_y.to(x.dtype, copy=True)
+        product = (d_y * x).view(-1, x.shape[-1])  # [tokens, d_model]
+        d_weight = rms.view(1, -1) @ product  # [1, d_model]
+        along = (product @ weight.to(x.dtype)).view_as(rms).mul_(rms.pow(3)).div_(x.shape[-1])
+        d_x = d_y.mul_(weight).mul_(rms).addcmul_(x, along, value=-1)
+        return d_x, d_weight.view_as(weight).to(weight.dtype), None, None
 
 
 class Turn(torch.autograd.Function):
@@ -57,8 +66,9 @@ class Turn(torch.autograd.Function):
 
 
 def _turned(x: Tensor, turn: Tensor) -> Tensor:
-    wide = x.to(turn.real.dtype).contiguous()
-    return torch.view_as_real(torch.view_as_complex(wide.unflatten(-1, (-1, 2))) * turn).flatten(-2).to(x.dtype)
+    # one copy widens x, and brings heads that were cut out of a projection into a row; the turn is in place
+    wide = x.to(turn.real.dtype, copy=True, memory_format=torch.contiguous_format)
+    return torch.view_as_real(torch.view_as_complex(wide.unflatten(-1, (-1, 2))).mul_(turn)).flatten(-2).to(x.dtype)
 
 
 class Gate(torch.autograd.Function):

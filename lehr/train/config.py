@@ -17,6 +17,7 @@ PRECISIONS = ("float32", "bfloat16")
 DEVICES = ("cpu", "cuda", "mps")
 DTYPES = ("uint8", "uint16", "uint32")
 PARALLEL = ("none", "ddp", "fsdp")
+OPTIMIZERS = ("adamw", "muon")
 ON_NONFINITE = ("stop", "skip", "rollback")
 PRESETS = Path(__file__).parent / "presets"
 
@@ -33,6 +34,7 @@ class Model:
     d_ff: int = 512
     rope_theta: float = 10000.0
     dropout: float = 0.0
+    checkpoint_activations: bool = False  # less memory for more time, and the same numbers
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,16 @@ class Data:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """AdamW and clipping; `lr` is the peak."""
+    """AdamW, or Muon for the matrices of the layers (`name = "muon"`), and clipping; `lr` is the peak."""
 
+    name: str = "adamw"
     lr: float = 3e-3
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
     max_grad_norm: float = 1.0
+    momentum: float = 0.95  # Muon's
+    matrix_lr_ratio: float = 1.0  # Muon's: the matrices' LR as a multiple of `lr`, at every step
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,8 @@ class Config:
         self._require("data.val_fraction", 0 < self.data.val_fraction < 1, "is between 0 and 1")
         self._require("data.dtype", self.data.dtype in DTYPES, f"is one of {', '.join(DTYPES)}")
         self._require("optimizer.betas", all(0 <= beta < 1 for beta in self.optimizer.betas), "are in [0, 1)")
+        self._require("optimizer.name", self.optimizer.name in OPTIMIZERS, f"is one of {', '.join(OPTIMIZERS)}")
+        self._require("optimizer.momentum", 0 <= self.optimizer.momentum < 1, "is in [0, 1)")
         batch, micro = self.train.batch_size, self.train.micro_batch_size
         self._require("train.micro_batch_size", not micro or batch % micro == 0, f"divides batch_size={batch}")
         self._require("train.precision", self.train.precision in ("", *PRECISIONS), "is float32 or bfloat16")
@@ -144,7 +151,7 @@ class Config:
 
 _ABOVE_ZERO = (
     *("model.context_length", "model.d_model", "model.num_layers", "model.num_heads", "model.d_ff", "model.rope_theta"),
-    *("optimizer.lr", "optimizer.eps", "optimizer.max_grad_norm"),
+    *("optimizer.lr", "optimizer.eps", "optimizer.max_grad_norm", "optimizer.matrix_lr_ratio"),
     *("train.steps", "train.batch_size", "train.log_every", "train.keep", "train.timeout"),
 )
 _NOT_NEGATIVE = (
@@ -245,6 +252,11 @@ def holds_run(folder: Path) -> bool:
         raise ValueError(f"{folder} is a file; --out is the run's folder")
     log = folder / "metrics.jsonl"
     return (folder / "checkpoints").exists() or (log.exists() and log.stat().st_size > 0)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run's first checkpoint was finished, whatever became of it since."""
+    return any((folder / "checkpoints").glob("step-*"))
 
 
 def config_of(facts: Mapping[str, Any]) -> Config:

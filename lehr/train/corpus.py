@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from lehr.train import sources, tokens
 from lehr.train.sources import Chunk, Source
-from lehr.train.tokenizer import Bytes, Characters, Subwords, Tokenizer, load
+from lehr.train.tokenizer import Bytes, Characters, Numbers, Subwords, Tokenizer, load
 from lehr.train.tokens import Tokens
 
+PROBE = 2000  # characters at the beginning of each source that are turned into ids and back
 AT_ONCE = 16  # chunks encoded side by side: an encoding takes more than a hundred bytes a token
 
 
@@ -32,6 +33,43 @@ class Corpus:
     source: str
     fingerprint: str  # the first 12 hex digits of the sha256 of the text; of the ids, where a file made them
     tokenizer_name: str = field(default="bytes", compare=False)
+    note: str = field(default="", compare=False)  # what the tokenizer has lost of the text, in words
+
+
+@dataclass
+class Losses:
+    """What a tokenizers file loses of a text, counted as the text is encoded."""
+
+    table: Subwords
+    bytes: int = 0  # of the text
+    lost: int = 0  # of them, those that no id stands for
+    unknown: int = 0  # tokens
+    changed: str = ""  # a text that does not come back as it was
+
+    def see(self, chunk: Chunk, ids: NDArray[Any], begins: bool) -> None:
+        """Count a chunk; where a source `begins`, see whether its beginning comes back."""
+        size = len(chunk.text.encode())
+        self.bytes += size
+        self.lost += max(size - int(self.table.token_bytes[ids].sum()), 0)
+        if self.table.unknown is not None:
+            self.unknown += int((ids == self.table.unknown).sum())
+        if begins and not self.changed:
+            probe = chunk.text[:PROBE]
+            back = self.table.decode(self.table.encode(probe).tolist())
+            if back != probe:
+                at = next((i for i, (a, b) in enumerate(zip(probe, back, strict=False)) if a != b), len(back))
+                self.changed = f"{probe[at : at + 20]!r} comes back as {back[at : at + 20]!r}"
+
+    def note(self) -> str:
+        """In words; empty if nothing is lost."""
+        if not (self.lost or self.unknown or self.changed):
+            return ""
+        facts = [self.changed] if self.changed else []
+        if self.lost:
+            facts.append(f"{100 * self.lost / self.bytes:.2g} % of its bytes are in no token")
+        if self.unknown:
+            facts.append(f"{self.unknown:,} tokens are unknown ones, and val_bpb counts no bytes for them")
+        return f"the tokenizer does not give the text back as it was: {'; '.join(facts)}"
 
 
 def load_corpus(
@@ -53,6 +91,7 @@ def load_corpus(
         return _of_arrays(found, where, tokenizer, val_fraction, dtype)
     ids: NDArray[Any]
     table: Tokenizer
+    note = ""
     if tokenizer in ("bytes", "char"):
         raw = b"".join(sources.read_bytes(source, field) for source in found)
         if not raw:
@@ -63,14 +102,18 @@ def load_corpus(
         table = load(tokenizer)
         assert isinstance(table, Subwords)
         dtype = "uint16" if table.vocab_size <= 2**16 else "uint32"
-        pieces = [ids for _, ids in encode(_all_chunks(found, field, table), table, dtype)]
+        losses, begins, pieces = Losses(table), set[int](), []
+        for number, (chunk, part) in enumerate(encode(_all_chunks(found, field, table, begins), table, dtype)):
+            losses.see(chunk, part, number in begins)
+            pieces.append(part)
+        note = losses.note()
         ids = np.concatenate([np.zeros(0, dtype), *pieces])
         if not len(ids):
             raise ValueError(f"{where} has no text in it")
         digest = hashlib.sha256(ids.data)
     cut = int(len(ids) * (1 - val_fraction))
     count = f"{len(found):,} file{'s' * (len(found) != 1)}"
-    return Corpus(table, ids[:cut], ids[cut:], f"{where}, {count}", digest.hexdigest()[:12], tokenizer)
+    return Corpus(table, ids[:cut], ids[cut:], f"{where}, {count}", digest.hexdigest()[:12], tokenizer, note)
 
 
 def _characters(raw: bytes, where: str) -> tuple[Tokenizer, NDArray[Any]]:
@@ -85,9 +128,14 @@ def _characters(raw: bytes, where: str) -> tuple[Tokenizer, NDArray[Any]]:
     return Characters("".join(map(chr, alphabet))), ids.astype(np.uint16 if len(alphabet) <= 2**16 else np.uint32)
 
 
-def _all_chunks(found: Sequence[Source], field: str, table: Subwords) -> Iterator[Chunk]:
+def _all_chunks(found: Sequence[Source], field: str, table: Subwords, begins: set[int]) -> Iterator[Chunk]:
+    """The chunks of all sources; `begins` gets the numbers of those that a source begins with."""
+    number = 0
     for source in found:
-        yield from sources.chunks(source, field, table.separator)
+        begins.add(number)
+        for chunk in sources.chunks(source, field, table.separator):
+            yield chunk
+            number += 1
 
 
 def encode(chunks: Iterator[Chunk], table: Subwords, dtype: str) -> Iterator[tuple[Chunk, NDArray[Any]]]:
@@ -116,7 +164,7 @@ def _of_arrays(found: Sequence[Source], where: str, tokenizer: str, val_fraction
     # a folder of `lehr tokenize` knows better than `bytes`, the default that nobody wrote, or a file that was moved
     missing = tokenizer == "bytes" or not Path(tokenizer).exists()
     name = str(read.tokenizer) if read.tokenizer and missing else tokenizer
-    table = load(name)
+    table = Numbers(read.highest + 1) if name == "none" else load(name)
     if read.tokenizer and table.fingerprint != read.made_by:
         if name == str(read.tokenizer):
             raise ValueError(f"{where} is damaged: its tokenizer.json is not what was written; tokenize the text again")
@@ -124,9 +172,17 @@ def _of_arrays(found: Sequence[Source], where: str, tokenizer: str, val_fraction
     if read.highest >= table.vocab_size:
         raise ValueError(
             f"{where} holds the id {read.highest}, but the tokenizer {name} has {table.vocab_size:,}; "
-            "name the one that made the ids: --set data.tokenizer=FILE"
+            "name the one that made the ids: --set data.tokenizer=FILE, or train on the numbers alone: =none"
         )
     cut = int(len(read.tokens) * (1 - val_fraction))
     count = f"{len(read.tokens.parts):,} file{'s' * (len(read.tokens.parts) != 1)} of ids"
     train, val = read.tokens.between(0, cut), read.tokens.between(cut, len(read.tokens))
-    return Corpus(table, train, val, f"{where}, {count}", read.fingerprint, name)
+    note = ""
+    if isinstance(table, Subwords) and table.unknown is not None and (unknown := _count(read.tokens, table.unknown)):
+        share = 100 * unknown / len(read.tokens)
+        note = f"{unknown:,} of the tokens are unknown ones ({share:.2g} %), and val_bpb counts no bytes for them"
+    return Corpus(table, train, val, f"{where}, {count}", read.fingerprint, name, note)
+
+
+def _count(ids: Tokens, index: int) -> int:
+    return sum(int((ids[at : at + tokens.BLOCK] == index).sum()) for at in range(0, len(ids), tokens.BLOCK))

@@ -1,4 +1,4 @@
-"""What a run takes, before it is begun: the memory of a step."""
+"""What a run takes, before it is begun: the memory of a step, and of a save beside it."""
 
 from typing import NamedTuple
 
@@ -6,10 +6,13 @@ from lehr.train.config import Config
 
 
 class Memory(NamedTuple):
-    """Bytes: what lasts from step to step, and what a micro-batch keeps between its forward and backward pass."""
+    """Bytes: what lasts from step to step, what a micro-batch keeps between its forward and backward pass, and the copy
+    that is held in the machine's memory while a checkpoint is written.
+    """
 
     state: int
     activations: int
+    snapshot: int
 
 
 def memory(config: Config, parameters: int, processes: int = 1, sharded: bool = False) -> Memory:
@@ -20,7 +23,12 @@ def memory(config: Config, parameters: int, processes: int = 1, sharded: bool = 
     that autograd keeps in `lehr.nn`, counted there with `saved_tensors_hooks` (a test counts again): for each token and
     layer 8 d_model + 3 d_ff numbers in float32, 10 d_model + 3 d_ff in bfloat16, where the layer's weights are copied
     too, and the attention's scores, num_heads context_length, up to a context of 512 on a CPU. The head's logits are
-    never held whole.
+    never held whole. Dropout keeps its draws, which on a CPU are as wide as what they are drawn for: two a layer and
+    one for the embeddings, d_model numbers a token each. A checkpoint is written from a copy of weights and moments,
+    three float32 numbers a parameter.
+
+    The peak of a process lies above the sum, by a sixth to a half where it was measured (docs/reliability.md): the
+    gradients of a layer's activations are held for a moment, and what is freed is not always given back.
 
     >>> memory(Config(), parameters=1_870_000).state // 2**20
     28
@@ -33,6 +41,10 @@ def memory(config: Config, parameters: int, processes: int = 1, sharded: bool = 
     half = config.train.precision == "bfloat16"
     numbers = tokens * ((10 if half else 8) * model.d_model + 3 * model.d_ff + scores)
     copies = 4 * model.d_model**2 + 3 * model.d_model * model.d_ff if half else 0
-    return Memory(
-        16 * parameters // (processes if sharded else 1), model.num_layers * (2 if half else 4) * (numbers + copies)
-    )
+    width = 2 if half else 4
+    activations = model.num_layers * width * (numbers + copies)
+    if model.dropout:
+        on_cpu = config.train.device in ("", "cpu")
+        drawn = 2 * model.num_layers * width + 4 if on_cpu else 2 * model.num_layers + 1  # elsewhere a byte each
+        activations += drawn * tokens * model.d_model
+    return Memory(16 * parameters // (processes if sharded else 1), activations, 12 * parameters)

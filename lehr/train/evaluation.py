@@ -13,7 +13,8 @@ from lehr.train.signals import Asked
 
 @torch.no_grad()
 def validation(parts: Parts, asked: Asked | None = None) -> dict[str, Any] | None:
-    """The mean loss over held-out windows: val_loss (nats per token), val_bpb (bits per byte), val_tokens.
+    """The mean loss over held-out windows: val_loss (nats per token), val_bpb (bits per byte, None where the bytes of
+    the tokens are not known), val_tokens.
 
     Processes take turns at the batches, and all return the whole. None if `asked.stop` came on one of them in the
     middle: a run that is to end does not first finish a long evaluation.
@@ -42,4 +43,8 @@ def validation(parts: Parts, asked: Asked | None = None) -> dict[str, Any] | Non
         return None
     loss_sum, token_count, byte_count = world.sums(total, tokens, size)
     bits = loss_sum / math.log(2)
-    return {"val_loss": loss_sum / token_count, "val_bpb": bits / max(byte_count, 1), "val_tokens": int(token_count)}
+    return {
+        "val_loss": loss_sum / token_count,
+        "val_bpb": bits / byte_count if byte_count else None,
+        "val_tokens": int(token_count),
+    }

@@ -17,7 +17,7 @@ import lehr
 from lehr.train.metrics import is_evaluation, read_rows
 from lehr.train.report import count
 from lehr.train.runs import Run, best, count_parameters
-from lehr.train.tokenizer import BYTE_OF, Bytes, Characters, Subwords, Tokenizer
+from lehr.train.tokenizer import BYTE_OF, Bytes, Characters, Numbers, Subwords, Tokenizer
 
 NAMES = {  # of a layer's weights
     "attn.q_proj": "self_attn.q_proj",
@@ -35,10 +35,14 @@ NAMES = {  # of a layer's weights
 def export_hf(run: Run, out: Path) -> None:
     """Write config, weights, tokenizer files and a model card into a new folder, which appears when it is whole.
 
-    Raises ValueError if `out` is there and not empty.
+    Raises ValueError if `out` is there and not empty, or the run has no tokenizer.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not an empty folder; write another --out")
+    if isinstance(run.tokenizer, Numbers):
+        raise ValueError(
+            f"{run.folder} was trained on ids without a tokenizer; name the one that made them: --tokenizer FILE"
+        )
     beside = out.absolute().with_name(f".{out.name}.{os.getpid()}.tmp")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
@@ -187,7 +191,8 @@ def model_card(run: Run) -> str:
         losses.append(("training loss, last update", f"{updates[-1]['loss']:.4f}"))
     if evaluated:
         losses.append((f"validation loss after {evaluated[-1]['step']:,} updates", f"{evaluated[-1]['val_loss']:.4f}"))
-        losses.append(("bits per byte, there", f"{evaluated[-1]['val_bpb']:.4f}"))
+        if evaluated[-1]["val_bpb"] is not None:
+            losses.append(("bits per byte, there", f"{evaluated[-1]['val_bpb']:.4f}"))
         losses.append(("lowest validation loss", f"{best(evaluated):.4f}"))
     named = {"bytes": "bytes", "char": "characters"}.get(facts["data"]["tokenizer"], "tokenizer.json")
     # the names alone: a card is published, and where things lie on this machine is nobody's business
@@ -205,7 +210,7 @@ def model_card(run: Run) -> str:
         ("updates", f"{run.step:,} of {train['steps']:,}, {tokens:,} tokens"),
         ("learning rate", f"{optimizer['lr']:g} * ({facts['schedule']['lr']})"),
         (
-            "AdamW",
+            "AdamW" if optimizer.get("name", "adamw") == "adamw" else "Muon on matrices, AdamW",
             f"betas {optimizer['betas']}, eps {optimizer['eps']:g}, weight decay {optimizer['weight_decay']:g}, "
             f"gradients clipped at {optimizer['max_grad_norm']:g}",
         ),

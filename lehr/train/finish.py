@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from rich.table import Table
 
 from lehr import plot
@@ -15,6 +16,7 @@ from lehr.train.metrics import Row, is_evaluation, read_rows
 from lehr.train.report import Report, count, duration, key_point_table, size
 from lehr.train.sample import sample
 from lehr.train.setup import Parts
+from lehr.train.utilization import operations, peak
 
 SAMPLE_TOKENS = 500
 
@@ -27,6 +29,8 @@ def announce(report: Report, parts: Parts, folder: Path) -> None:
     text = len(parts.corpus.train)
     report.say(f"run      {folder}")
     report.say(f"text     {parts.corpus.source}: {count(text)} tokens, {count(len(parts.corpus.val))} held out")
+    if parts.corpus.note:
+        report.warn(f"note     {parts.corpus.note}")
     report.say(
         f"model    {count(parameters)} parameters: {config.model.num_layers} layers, width {config.model.d_model}, "
         f"context {config.model.context_length}"
@@ -38,8 +42,9 @@ def announce(report: Report, parts: Parts, folder: Path) -> None:
     step = memory(config, parameters, parts.world.size, parts.world.mode == "fsdp")
     report.say(
         f"memory   about {size(step.state)} for weights, gradients and moments, "
-        f"{size(step.activations)} for the activations of {parts.micro_batch} sequences"
-        + (", in each process" if parts.world.size > 1 else "")
+        f"{size(step.activations)} for the activations of {parts.micro_batch} sequences, "
+        f"{size(step.snapshot)} while a checkpoint is written"
+        + (", the first two in each process" if parts.world.size > 1 else "")
     )
     several = f", {parts.world.size} processes ({parts.world.mode})" if parts.world.size > 1 else ""
     report.say(f"machine  {config.train.device}, {config.train.precision}{several}")
@@ -110,11 +115,16 @@ def reached(parts: Parts, rows: list[Row]) -> Table:
     if evaluations:
         first, last = evaluations[0]["val_loss"], evaluations[-1]["val_loss"]
         table.add_row("validation loss", f"{first:.3f} -> {last:.3f} ({100 * (last / first - 1):+.0f} %)")
-        table.add_row("bits per byte", f"{evaluations[0]['val_bpb']:.3f} -> {evaluations[-1]['val_bpb']:.3f}")
+        if None not in (evaluations[0]["val_bpb"], evaluations[-1]["val_bpb"]):
+            table.add_row("bits per byte", f"{evaluations[0]['val_bpb']:.3f} -> {evaluations[-1]['val_bpb']:.3f}")
     if updates:
         table.add_row("training loss", f"{updates[0]['loss']:.3f} -> {updates[-1]['loss']:.3f}")
         speed = sorted(row["tokens_per_s"] for row in updates)[len(updates) // 2]
         table.add_row("tokens", f"{count(updates[-1]['tokens'])} at {speed:,.0f} a second (median)")
+        if parts.device.type == "cuda" and (most := peak(name := torch.cuda.get_device_name(parts.device))):
+            parameters = sum(p.numel() for p in parts.model.parameters())
+            share = speed * operations(parts.config.model, parameters) / most
+            table.add_row("utilization", f"{share:.1%} of the {most / 1e12:,.0f} TFLOP/s of {name} (MFU)")
     if rows:
         table.add_row("time", duration(rows[-1]["time"]))
     return table

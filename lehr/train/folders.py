@@ -31,6 +31,10 @@ class Damaged(ValueError):
     """A checkpoint that is not what was written."""
 
 
+class Newer(ValueError):
+    """A checkpoint that is whole, but in a format that this lehr does not know."""
+
+
 def write(checkpoints: Path, snapshot: Snapshot, before: Callable[[], None] | None = None) -> Path:
     """Write `checkpoints/step-00000500` and return it. `before` is called just before it becomes visible.
 
@@ -43,7 +47,7 @@ def write(checkpoints: Path, snapshot: Snapshot, before: Callable[[], None] | No
     os.mkdir(beside)
     try:
         files = {name: write_file(beside / name, data) for name, data in _files(snapshot).items()}
-        manifest = [_json({"files": files})]
+        manifest = [_json({"format": FORMAT, "files": files})]
         write_file(beside / MANIFEST, manifest)
         sync_folder(beside)
         for name, data in {**_files(snapshot), MANIFEST: manifest}.items():
@@ -82,27 +86,35 @@ def _json(data: Any, indent: int | None = 1) -> bytes:
 def read(folder: Path) -> dict[str, Any]:
     """Verify a folder and return step, model, optimizer, random and the facts.
 
-    Raises Damaged (a ValueError) if it is not what was written, OSError if it cannot be read at all.
+    Raises Damaged (a ValueError) if it is not what was written, Newer (a ValueError) if a newer lehr wrote it, OSError
+    if it cannot be read at all.
     """
     verify(folder)
     try:
         state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        _check_format(folder, state)
         state["optimizer"] = optimizer_state(state, load_file(folder / "optimizer.safetensors"))
         state["model"] = load_file(folder / "model.safetensors")
         names = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         randoms = itertools.takewhile(names.__contains__, map(_random, itertools.count()))
         state["random"] = [json.loads((folder / name).read_text(encoding="utf-8")) for name in randoms]
         state["step"] = int(state["step"])
+    except Newer:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise Damaged(f"the checkpoint {folder} cannot be read: {' '.join(str(error).split())}") from None
     return state
 
 
 def verify(folder: Path) -> None:
-    """Check every file against the manifest. Raises Damaged naming the first that differs."""
+    """Check every file against the manifest. Raises Damaged naming the first that differs, Newer as `read` does."""
     try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        _check_format(folder, manifest)  # first of all: what else is there may be named otherwise
+        files = manifest["files"]
         facts = [(str(name), int(fact["size"]), str(fact["sha256"])) for name, fact in files.items()]
+    except Newer:
+        raise
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
         raise Damaged(f"the checkpoint {folder} is not whole: its {MANIFEST} is missing or damaged") from None
     for name in _NEEDED:
@@ -112,6 +124,14 @@ def verify(folder: Path) -> None:
         file = folder / name
         if Path(name).name != name or not file.is_file() or file.stat().st_size != size or sha256(file) != digest:
             raise Damaged(f"the checkpoint {folder} is damaged: {name} is not what was written")
+
+
+def _check_format(folder: Path, facts: dict[str, Any]) -> None:
+    if (found := facts.get("format", FORMAT)) != FORMAT:
+        raise Newer(
+            f"the checkpoint {folder} was written by a newer lehr, in format {found}; this one reads format {FORMAT}: "
+            "install the newer one to go on with it"
+        )
 
 
 def step_of(folder: Path) -> int:

@@ -32,9 +32,7 @@ def held(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
-            raise ValueError(
-                f"{folder} is in use by {_owner(path)}; wait for it, stop it, or train into another --out"
-            ) from None
+            raise _taken(folder) from None
         except OSError:
             os.close(handle)
             yield  # a file system without locks
@@ -51,6 +49,12 @@ def held(folder: Path) -> Iterator[None]:
         if _is(handle, path):
             path.unlink(missing_ok=True)
         os.close(handle)
+
+
+def refuse(folder: Path) -> None:
+    """Raise the ValueError of `held` where another process holds the folder, and leave no trace."""
+    if in_use(folder):
+        raise _taken(folder)
 
 
 def in_use(folder: Path) -> bool | None:
@@ -78,6 +82,11 @@ def _is(handle: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except OSError:
         return False
+
+
+def _taken(folder: Path) -> ValueError:
+    who = _owner(folder / NAME)
+    return ValueError(f"{folder} is in use by {who}; wait for it, stop it, or train into another --out")
 
 
 def _owner(path: Path) -> str:

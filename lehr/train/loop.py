@@ -5,9 +5,9 @@ checkpoints are named by step. Nothing else has to be advanced, saved or restore
 where a run was rolled back: `shift`, the batches it has left out since.)
 """
 
+import os
 import signal
 import time
-from collections import Counter
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from functools import partial
@@ -95,25 +95,31 @@ def lead(
         parts, history = resuming.cool_down(parts, branch, opened[1], other_data)
     if folder is None:
         folder = setup.new_folder()
+    look = dry_run and resume  # nothing on the disk is changed
     with ExitStack() as stack:
-        _enter(folder, stack)
+        if look:
+            lock.refuse(folder)
+        else:
+            _enter(folder, stack)
         if resume:
-            if not or_start and not any((folder / "checkpoints").glob("step-*")):
+            if not or_start and not configs.has_checkpoint(folder):
                 raise ValueError(
                     f"{folder} was ended before its first checkpoint; write --resume-or-start to start it over"
                 )
             setup.check_same(folder, parts, other_data)
-        elif configs.holds_run(folder):  # it has begun since the command line was read
+        elif configs.holds_run(folder) and not (branch and or_start and not configs.has_checkpoint(folder)):
+            # it has begun since the command line was read
             raise ValueError(f"{folder} holds a run; write --resume to go on with it, or another --out")
-        report = stack.enter_context(closing(Report(folder / "log.txt", parts.config.train.steps)))
+        told = Path(os.devnull) if look else folder / "log.txt"
+        report = stack.enter_context(closing(Report(told, parts.config.train.steps)))
         asked = stack.enter_context(listening())
-        for name in retention.sweep(folder):
+        for name in [] if look else retention.sweep(folder):
             report.say(f"a save was cut short ({name}): its half-written files are removed")
-        if resume and (opened := resuming.find(folder, report)) is None:
+        if resume and (opened := resuming.find(folder, report, look)) is None:
             if parent := configs.read(folder).get("parent"):  # from step 0 it would be another run
                 raise ValueError(
-                    f"{folder} is a cooldown that was ended before its first checkpoint; remove it, and write "
-                    f"--cooldown-from {parent['run']}@{parent['step']} once more"
+                    f"{folder} is a cooldown that was ended before its first checkpoint; to begin it once more, write "
+                    f"--resume-or-start --cooldown-from {parent['run']}@{parent['step']} --over ... with it"
                 )
             report.say(f"no checkpoint in {folder} yet: starting from step 0")
         if resume:
@@ -123,7 +129,7 @@ def lead(
         world.tell(
             None if dry_run else Order.of(parts, folder, resumed=opened is not None, branched=branch is not None)
         )
-        if dry_run and resume:
+        if look:
             report.say("dry run: config.json is left as it is, nothing is trained")
             return
         setup.write_config(folder, parts, history)
@@ -182,13 +188,13 @@ def run(parts: Parts, folder: Path, start: int, log: Log, report: Report, shift:
 
     Returns the parts with a model that process 0 can use without the others.
     """
-    rolled_back: Counter[int] = Counter()
+    bad = parts.world.tell(None if parts.world.rank else nonfinite.rolled_back(folder))
     while True:
         try:
             loop(parts, folder, start, log, report, shift, asked)
             break
         except nonfinite.RollBack as back:
-            start, shift = roll_back(folder, parts, log, report, back, rolled_back)
+            start, shift = roll_back(folder, parts, log, report, back, bad)
     return replace(parts, model=sharded.alone(parts.model, partial(setup.make_model, parts.config), parts.world))
 
 
@@ -215,7 +221,8 @@ def loop(
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     loss_of = torch.compile(sharded.loss_of(parts.trained)) if settings.compile else sharded.loss_of(parts.trained)
     warmup = warmup_end(schedule)
-    guard = nonfinite.Guard(parts, folder, report, shift)
+    skipped = world.tell(nonfinite.in_a_row(log.rows, start))
+    guard = nonfinite.Guard(parts, folder, report, shift, skipped)
     writer: Writer = Contributor()
     if not world.rank:
         writer = Writer(folder / "checkpoints", settings.keep, log.losses, before=log.sync)
@@ -231,7 +238,17 @@ def loop(
             return True
         row |= {"phase": schedule.phase(row["step"]), "tokens": (row["step"] + 1) * parts.tokens_per_step}
         log.write(row)
+        guard.check()
         return False
+
+    def keep(step: int) -> None:
+        """Have a checkpoint of what there is, after `step` updates."""
+        writer.wait()
+        if step == start and step in dict(folders.all_folders(folder / "checkpoints")):
+            writer.saved = step
+        if world.tell(step != writer.saved):
+            writer.save(partial(take, parts, step, shift, log))
+            writer.wait()
 
     try:
         report.begin(start)
@@ -240,18 +257,15 @@ def loop(
             evaluate(start)
         wanted = world.agree(asked)
         if wanted.stop:  # before the first update; that evaluation may be half done, so the run resumes here
-            if start:
-                writer.saved = start
-            else:
-                writer.save(partial(take, parts, start, shift, log))
-                writer.wait()
+            keep(start)
             stop(report, writer, wanted.stop, start, world)
         logged_at, logged = time.perf_counter(), start
         for step in range(start, settings.steps):
+            guard.begin()
             # 1) the learning rate of this update
             lr = peak * schedule(step)
             for group in optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * group.get("lr_ratio", 1.0)
 
             # 2) its batch, forward and backward, a micro-batch at a time; the parts add up to the batch's mean
             loss = torch.zeros((), device=device)
@@ -316,6 +330,11 @@ def loop(
                 f"all updates are done, but the checkpoint after the last one could not be written: "
                 f"free some room for {folder}, and write --resume"
             )
+    except nonfinite.Failed as failed:
+        keep(failed.at)
+        world.meet()  # all fail, and the first of them says so
+        saved = "and they are saved" if writer.saved == failed.at else "but they could not be saved"
+        raise RunFailed(f"{failed.what}; the weights are still those before it, {saved}: {failed.advice}") from None
     except Exception:
         with suppress(RunFailed):
             writer.wait()  # what is being written is worth having, whatever went wrong since
@@ -334,11 +353,12 @@ def stop(report: Report, writer: Writer, signum: int, done: int, world: World) -
 
 
 def roll_back(
-    folder: Path, parts: Parts, log: Log, report: Report, back: nonfinite.RollBack, rolled_back: Counter[int]
+    folder: Path, parts: Parts, log: Log, report: Report, back: nonfinite.RollBack, bad: set[int]
 ) -> tuple[int, int]:
     """Load the newest checkpoint, cut the log back to it, and return its step and the shift that leaves the batch out.
 
-    Raises RunFailed if there is none, or it has been gone back to too often.
+    `bad` has the batches that were gone back for before. Raises RunFailed if there is no checkpoint, or it has been
+    gone back to too often.
     """
     opened = None if parts.world.rank else resuming.find(folder, report)
     if opened is None and not parts.world.rank:
@@ -346,9 +366,9 @@ def roll_back(
             f"step {back.step} is not finite and there is no checkpoint to go back to; write a smaller "
             "--set train.checkpoint_every=N, or --on-nonfinite skip"
         )
-    step, _ = resuming.load(parts, opened[1] if opened else None)
-    rolled_back[step] += 1
-    if rolled_back[step] > nonfinite.ROLLBACKS:
+    step, shift = resuming.load(parts, opened[1] if opened else None)
+    bad.add(back.batch)
+    if sum(batch >= step + shift for batch in bad) > nonfinite.ROLLBACKS:
         raise RunFailed(
             f"step {back.step} is not finite, and so it was {nonfinite.ROLLBACKS} times before, on other batches, from "
             f"the checkpoint of step {step}: try a lower --lr or a longer warmup"

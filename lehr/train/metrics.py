@@ -2,7 +2,7 @@
 
 Update rows have `step` (the 0-based update), lr, phase, loss, grad_norm, tokens, tokens_per_s and time; an update that
 was not finite and so was skipped has `skipped` and no loss (null). Evaluation rows have `step` (completed updates),
-val_loss, val_bpb, val_tokens and time (seconds, cumulative over resumes).
+val_loss, val_bpb (null for ids without a tokenizer), val_tokens and time (seconds, cumulative over resumes).
 """
 
 import json

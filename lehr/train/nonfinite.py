@@ -1,18 +1,20 @@
 """Updates whose loss or gradients are not finite. None reaches the weights; `train.on_nonfinite` says what follows.
 
-* `stop` (default): the run fails, with the weights as they were before.
+* `stop` (default): the run fails, and saves first what it was before the update.
 * `skip`: the batch is passed over and the run goes on with the next; after 10 in a row it fails all the same.
 * `rollback`: the run goes back to its newest checkpoint and on from there with the batches after the bad one, as
   Chowdhery et al. 2022 (PaLM, arXiv 2204.02311, section 5.1) did by hand for spikes of the loss; the fourth time from
   the same checkpoint it fails.
 
-Each is recorded in the run's `nonfinite.jsonl`, with the windows of the batch, so that they can be looked at.
+Each is recorded in the run's `nonfinite.jsonl`, with the windows of the batch, so that they can be looked at. The
+limits are counted in that file and in the log, so that they hold over resumes.
 """
 
 import json
 import math
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,22 @@ from torch import Tensor
 
 from lehr.train import RunFailed
 from lehr.train.durable import FULL
+from lehr.train.metrics import Row
 from lehr.train.report import Report
 from lehr.train.setup import Parts
+from lehr.train.snapshot import draws, set_draws
 
 IN_A_ROW = 10
 ROLLBACKS = 3
 NAME = "nonfinite.jsonl"
+
+
+class Failed(RunFailed):
+    """The run does not go on. What it is after `at` updates is whole, and worth a checkpoint."""
+
+    def __init__(self, what: str, advice: str, at: int) -> None:
+        super().__init__(f"{what}: {advice}")
+        self.what, self.advice, self.at = what, advice, at
 
 
 class RollBack(Exception):
@@ -45,6 +57,7 @@ class _Update:
     loss: Tensor
     norm: Tensor
     bad: Tensor
+    drawn: Tensor | None  # the generator before its first draw
     heard: Any = None  # on CUDA, an event: `bad` has arrived on the host
 
 
@@ -53,12 +66,21 @@ class Guard:
 
     On the CPU that is at once. On an accelerator it is when the host looks at the device anyway (to log, evaluate or
     save), and at the latest before the next update: the verdict has long arrived by then, so nothing waits for it.
+
+    `skipped` is how many updates in a row were passed over just before the first one.
     """
 
-    def __init__(self, parts: Parts, folder: Path, report: Report, shift: int) -> None:
+    def __init__(self, parts: Parts, folder: Path, report: Report, shift: int, skipped: int = 0) -> None:
         self._parts, self._path, self._report, self._shift = parts, folder / NAME, report, shift
         self._pending: _Update | None = None
-        self._skipped = 0  # updates in a row
+        self._skipped = skipped
+        self._failed: Failed | None = None
+        self._drawn: Tensor | None = None
+
+    def begin(self) -> None:
+        """An update begins: remember where the generator of dropout stands."""
+        if self._parts.config.model.dropout:
+            self._drawn = draws(self._parts.device)
 
     def judge(self, step: int, lr: float, loss: Tensor, norm: Tensor) -> Tensor:
         """Whether update `step` must be skipped, as a 0-d boolean tensor on the device; `loss` is kept, not copied.
@@ -66,7 +88,7 @@ class Guard:
         `loss` and `norm` are those of all processes, so that all come to the same verdict.
         """
         bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
-        self._pending = _Update(step, lr, loss, norm, bad)
+        self._pending = _Update(step, lr, loss, norm, bad, self._drawn)
         if bad.device.type == "cuda":
             host = torch.empty((), dtype=torch.bool, pin_memory=True)
             self._pending.bad = host.copy_(bad, non_blocking=True)
@@ -77,7 +99,8 @@ class Guard:
     def settle(self) -> dict[str, Any] | None:
         """Act on the update judged last: None if it was finite, else what its log row says beside the usual.
 
-        Raises RunFailed or RollBack where the run does not go on with the next update.
+        Raises Failed or RollBack where the run does not go on with the next update; `check` does once the row is
+        written.
         """
         update, self._pending = self._pending, None
         if update is None:
@@ -94,20 +117,29 @@ class Guard:
         then = self._parts.config.train.on_nonfinite
         self._record(update, loss, norm, then)
         if then == "stop":
-            raise RunFailed(
-                f"{what}; the weights are still those before it, its batch is in {self._path}: try a lower --lr or a "
-                "longer warmup, or --resume with --on-nonfinite skip or rollback"
+            if update.drawn is not None:  # the next to draw is this update once more
+                set_draws(self._parts.device, update.drawn)
+            raise Failed(
+                f"{what}, its batch is in {self._path}",
+                "--resume with --on-nonfinite skip or rollback, or try a lower --lr or a longer warmup in a new run",
+                update.step,
             )
         if then == "rollback":
             self._report.warn(f"{what}; going back to the newest checkpoint, to go on with the batches after this one")
             raise RollBack(update.step, update.step + self._shift)
-        if self._skipped == IN_A_ROW:
-            raise RunFailed(
-                f"{what}, the {IN_A_ROW}th in a row; the weights are still those before them: try a lower --lr or a "
-                "longer warmup"
+        if self._skipped >= IN_A_ROW:
+            advice = "try a lower --lr or a longer warmup"
+            self._failed = Failed(
+                f"{what}, nor was any of the {self._skipped - 1} updates before it finite", advice, update.step + 1
             )
-        self._report.warn(f"{what}: skipped; its batch is in {self._path}")
+        else:
+            self._report.warn(f"{what}: skipped; its batch is in {self._path}")
         return {"step": update.step, "lr": update.lr, "loss": None, "grad_norm": None, "skipped": True}
+
+    def check(self) -> None:
+        """Raise Failed where too many updates in a row were passed over."""
+        if self._failed is not None:
+            raise self._failed
 
     def _record(self, update: _Update, loss: float, norm: float, then: str) -> None:
         if self._parts.world.rank:
@@ -124,6 +156,30 @@ class Guard:
         except OSError as error:
             if error.errno not in FULL:
                 raise RunFailed(f"{self._path} cannot be written: {os.strerror(error.errno or 0)}") from error
+
+
+def in_a_row(rows: list[Row], start: int) -> int:
+    """How many updates just before `start` were passed over, by the log's rows.
+
+    >>> in_a_row([{"step": step, "skipped": True} for step in (0, 2, 3)], start=4)
+    2
+    """
+    skipped, count = {row["step"] for row in rows if row.get("skipped")}, 0
+    while start - 1 - count in skipped:
+        count += 1
+    return count
+
+
+def rolled_back(folder: Path) -> set[int]:
+    """The batches that a run has gone back for so far."""
+    batches: set[int] = set()
+    with suppress(FileNotFoundError), open(folder / NAME, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            with suppress(ValueError, KeyError, TypeError):  # a line that a kill cut in half
+                row = json.loads(line)
+                if row["then"] == "rollback":
+                    batches.add(int(row["batch"]))
+    return batches
 
 
 def _number(value: float) -> float | str:

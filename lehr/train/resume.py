@@ -19,16 +19,17 @@ from lehr.train.snapshot import restore_random
 MODES = ("error", "saved", "new", "extend")
 
 
-def find(folder: Path, report: Report) -> tuple[Path, dict[str, Any]] | None:
+def find(folder: Path, report: Report, look: bool = False) -> tuple[Path, dict[str, Any]] | None:
     """The newest checkpoint that verifies, with what it holds; None where none was ever written.
 
-    A damaged one is said and set aside. Raises ValueError if all are damaged.
+    A damaged one is said and set aside, but for `look`, which changes nothing. Raises ValueError if all are damaged, or
+    one was written by a newer lehr.
     """
     checkpoints = folder / "checkpoints"
     for path, found in folders.newest(checkpoints):
         if isinstance(found, folders.Damaged):
-            aside = folders.set_aside(path)
-            report.warn(f"{found}; it is left for inspection as {aside.name}, and the one before it is tried")
+            left = "is left where it is" if look else f"is left for inspection as {folders.set_aside(path).name}"
+            report.warn(f"{found}; it {left}, and the one before it is tried")
         elif isinstance(found, Exception):
             report.warn(f"the checkpoint {path} cannot be read ({found}); the one before it is tried")
         else:
@@ -202,7 +203,7 @@ def cool_down(
     shape, over, end = _read_over(branch.over, parts, step)
     cooled = parse(state["schedule"]).cooldown(at=step, over=over, to=end, shape=shape)
     parts = with_plan(parts, float(state["peak"]), cooled, step + int(over))
-    return parts, {"parent": {"run": str(branch.run.resolve()), "step": step}}
+    return parts, {"parent": {"run": str(branch.run.resolve()), "step": step, "over": branch.over}}
 
 
 def _read_over(text: str, parts: Parts, step: int) -> tuple[str, float, float]:

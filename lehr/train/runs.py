@@ -14,7 +14,7 @@ from lehr.nn import TransformerLM
 from lehr.train import config as configs
 from lehr.train import folders, lock
 from lehr.train.metrics import Row, is_evaluation, read_rows
-from lehr.train.tokenizer import Characters, Subwords, Tokenizer, load
+from lehr.train.tokenizer import Characters, Numbers, Subwords, Tokenizer, load
 
 FRESH = 60  # seconds since the last line of the log within which a run counts as running, where there are no locks
 
@@ -30,10 +30,11 @@ class Run:
     step: int  # completed updates
 
 
-def open_run(text: str, device: str = "") -> Run:
+def open_run(text: str, device: str = "", tokenizer: str = "") -> Run:
     """Open `RUN` at its newest whole checkpoint, or `RUN@STEP`, for inference.
 
-    Raises ValueError if there is no run, no such checkpoint, or it is damaged.
+    `tokenizer` names a file to use instead of the run's own, for one that was trained on ids alone. Raises ValueError
+    if there is no run, no such checkpoint, or it is damaged.
     """
     name, at, step = text.rpartition("@")
     if not at or Path(text).is_dir() or not step.isdecimal():
@@ -53,7 +54,14 @@ def open_run(text: str, device: str = "") -> Run:
         model = model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except (RuntimeError, AssertionError):  # torch's many ways to say so
         raise ValueError(f"no such device: {device}; write --device cpu") from None
-    return Run(folder, facts, model, tokenizer_of(folder, facts), found)
+    table = tokenizer_of(folder, facts)
+    if tokenizer:
+        if not isinstance(table, Numbers):
+            raise ValueError(f"{folder} has its own tokenizer, {facts['data']['tokenizer']}; leave --tokenizer out")
+        if not Path(tokenizer).exists():
+            raise FileNotFoundError(f"no such tokenizers file: {tokenizer}")
+        table = load(tokenizer)
+    return Run(folder, facts, model, table, found)
 
 
 def _checkpoint(folder: Path, step: int | None) -> tuple[Path, int]:
@@ -68,7 +76,7 @@ def _checkpoint(folder: Path, step: int | None) -> tuple[Path, int]:
     for number, path in reversed(there):
         try:
             folders.verify(path)
-        except ValueError as error:
+        except folders.Damaged as error:
             damage = damage or error
             continue
         return path, number
@@ -80,6 +88,8 @@ def tokenizer_of(folder: Path, facts: dict[str, Any]) -> Tokenizer:
     name, text = facts["data"]["tokenizer"], facts["text"]
     if name == "bytes":
         return load("bytes")
+    if name == "none":
+        return Numbers(facts["model"]["vocab_size"])
     if name == "char":
         if "alphabet" not in text:
             raise ValueError(f"{folder} does not know its characters: it was made by an older lehr")

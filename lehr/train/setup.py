@@ -15,25 +15,28 @@ from torch import nn
 
 import lehr
 from lehr.integrations.trackers import check_installed
+from lehr.muon import Muon, muon_groups
 from lehr.nn import TransformerLM
 from lehr.optimizer import AdamW, param_groups
 from lehr.schedule import Schedule
 from lehr.spec import Clock, parse
 from lehr.train import config as configs
-from lehr.train import sharded
+from lehr.train import pages, sharded
 from lehr.train.config import Config
 from lehr.train.data import Corpus, Windows, load_corpus
 from lehr.train.durable import replace_text
 from lehr.train.parallel import World
+from lehr.train.runs import count_parameters
 from lehr.train.snapshot import seed_all
 from lehr.train.tokenizer import Characters, Subwords
 
 BFLOAT16_WIDTH = 64  # on a CPU a 4-layer model of this width gained 1.8x; narrower, and CUDA, were not measured
 
-# what may differ on --resume: it changes no update. Everything else would, and is refused.
+# what may differ on --resume: it changes no update (the size of a micro-batch does where there is dropout). Everything
+# else would, and is refused.
 FREE = (
     *("train.log_every", "train.eval_every", "train.eval_batches", "train.checkpoint_every", "train.keep"),
-    *("train.device", "train.compile", "train.micro_batch_size", "train.on_nonfinite"),
+    *("train.device", "train.compile", "model.checkpoint_activations", "train.micro_batch_size", "train.on_nonfinite"),
     *("train.parallel", "train.timeout"),  # a batch is the same on any number of processes
     *("data.path", "data.field", "data.dtype", "data.tokenizer"),  # what was read is compared by its fingerprint
 )
@@ -94,15 +97,15 @@ def build(config: Config, world: World | None = None) -> Parts:
                 f"the text of rank {rank} is another than that of rank 0: {source} [{fingerprint}] and {corpus.source} "
                 f"[{corpus.fingerprint}]; give every machine the same files"
             )
+    if config.train.device == "cpu":
+        pages.keep_or_return(16 * count_parameters(configs.to_dict(config)["model"]))
     seed_all(config.train.seed)
     model = make_model(config)
     trained = sharded.wrapped(model, world)
     if world.rank:  # the same weights, another dropout
         seed_all(config.train.seed + world.rank * 0x9E3779B97F4A7C15 % 2**62)
-    update = config.optimizer
-    groups = param_groups(model, update.weight_decay)  # decay on matrices only
-    optimizer = AdamW(groups, lr=update.lr, betas=update.betas, eps=update.eps)
-    return Parts(config, given, corpus, windows, parse(config.schedule.lr), model, optimizer, trained, world)
+    schedule, optimizer = parse(config.schedule.lr), make_optimizer(config, model)
+    return Parts(config, given, corpus, windows, schedule, model, optimizer, trained, world)
 
 
 def _read(config: Config, world: World) -> tuple[Corpus, Config, Windows]:
@@ -116,18 +119,32 @@ def _read(config: Config, world: World) -> tuple[Corpus, Config, Windows]:
             "give more text, or --set data.val_fraction=0.2"
         )
     config = resolve(config, corpus)
+    if world.mode == "fsdp" and config.optimizer.name == "muon":
+        raise ValueError(
+            "optimizer.name=muon turns whole matrices, which train.parallel=fsdp splits; "
+            "write --set train.parallel=ddp, or --set optimizer.name=adamw"
+        )
     settings = config.train
     rows = world.rows(settings.batch_size)
-    return (
-        corpus,
-        config,
-        Windows(corpus.train, config.model.context_length, settings.batch_size, settings.seed, rows),
-    )
+    windows = Windows(corpus.train, config.model.context_length, settings.batch_size, settings.seed, rows)
+    return corpus, config, windows
 
 
 def make_model(config: Config) -> TransformerLM:
     """The model of a resolved configuration, on its device."""
     return TransformerLM(**configs.to_dict(config)["model"]).to(config.train.device)
+
+
+def make_optimizer(config: Config, model: TransformerLM) -> AdamW:
+    """The optimizer that `config.optimizer.name` says, with decay on matrices only."""
+    settings = config.optimizer
+    shared: dict[str, Any] = {"lr": settings.lr, "betas": settings.betas, "eps": settings.eps}
+    if settings.name == "adamw":
+        return AdamW(param_groups(model, settings.weight_decay), **shared)
+    matrices, *others = muon_groups(model, model.layers, settings.weight_decay)
+    dtype = torch.bfloat16 if config.train.precision == "bfloat16" else torch.float32
+    groups = [matrices | {"lr_ratio": settings.matrix_lr_ratio}, *others]
+    return Muon(groups, momentum=settings.momentum, dtype=dtype, **shared)
 
 
 def new_folder() -> Path:
@@ -237,10 +254,11 @@ def check_same(folder: Path, parts: Parts, other_data: bool = False) -> None:
     """
     saved, now = configs.read(folder), configs.to_dict(parts.config)
     defaults = configs.to_dict(Config())  # a run may be older than a key
+    dropout = now["model"]["dropout"] > 0  # whose draws follow one another by micro-batches
     for section in ("train", "model", "data", "optimizer", "schedule"):
         for key, value in now[section].items():
             name, was = f"{section}.{key}", saved[section].get(key, defaults[section][key])
-            if value != was and name not in (*FREE, *PLAN):
+            if value != was and (name not in (*FREE, *PLAN) or (dropout and name == "train.micro_batch_size")):
                 raise ValueError(
                     f"{name} was {was!r} in {folder} and is {value!r} now, which would change the run; "
                     f"resume with the same settings, or train into another --out"

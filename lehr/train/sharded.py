@@ -23,7 +23,6 @@ from lehr.sharding import is_split
 from lehr.train import snapshot
 from lehr.train.parallel import World
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -105,18 +104,18 @@ def load(model: nn.Module, optimizer: AdamW, state: dict[str, Any] | None, world
     if state is not None:
         moments = state["optimizer"]["state"]
         tensors = dict(state["model"])
-        tensors |= {f"{i}.{key}": s[key] for i, s in moments.items() for key in MOMENTS}
+        tensors |= {f"{i}.{key}": value for i, s in moments.items() for key, value in s.items() if key != "step"}
         steps = {i: float(s["step"]) for i, s in moments.items()}
         facts = {"step": state["step"], "data": state["data"], "steps": steps, "processes": len(state["random"])}
     known: dict[str, Any] = world.tell(facts)
     for name, tensor in here.items():
         spread(tensors.get(name), tensor)
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = [(p, group) for group in optimizer.param_groups for p in group["params"]]
     optimizer.state.clear()
     for index, count in known["steps"].items():
-        own = optimizer.state_of(parameters[index])
+        own = optimizer.state_of(*parameters[index])
         own["step"].fill_(count)
-        for key in MOMENTS:
+        for key in sorted(own.keys() - {"step"}):
             spread(tensors.get(f"{index}.{key}"), own[key])
     randoms = [] if state is None else [*state["random"], *[None] * world.size][: world.size]
     if (mine := world.hand_out(randoms)) is not None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lehr.train import Stopped, sources
 from lehr.train.bpe import SEPARATOR, check_size, learn
-from lehr.train.corpus import encode
+from lehr.train.corpus import Losses, encode
 from lehr.train.signals import Asked, listening
 from lehr.train.sources import MANIFEST, Chunk, Source
 from lehr.train.tokenizer import Subwords, load
@@ -97,6 +97,10 @@ def tokenize(
         raise ValueError(f"{changed[0]} was changed while it was read; tokenize into another --out")
     if not facts["shards"]:
         raise ValueError(f"{', '.join(paths)} has no text in it")
+    lost, unknown = (sum(shard.get(name, 0) for shard in facts["shards"]) for name in ("lost", "unknown"))
+    size = sum(shard["bytes"] for shard in facts["shards"])
+    if note := Losses(table, size, lost, unknown, facts["shards"][-1].get("changed", "")).note():
+        say(f"note: {note}")
     digest = hashlib.sha256(json.dumps([table.fingerprint, *(shard["sha256"] for shard in facts["shards"])]).encode())
     facts |= {"complete": True, "vocab_size": table.vocab_size, "fingerprint": digest.hexdigest()[:12]}
     facts["tokenizer_fingerprint"] = table.fingerprint
@@ -183,35 +187,34 @@ def _shards(
 ) -> Iterator[tuple[dict[str, Any], NDArray[Any]]]:
     """The shards that are not written yet, with their facts; `next` is the source and position to go on from."""
     first, position = written[-1]["next"] if written else (0, 0)
-    number, doubt = len(written), not written
+    number, losses = len(written), Losses(table, changed=written[-1].get("changed", "") if written else "")
     dtype = "uint16" if table.vocab_size <= 2**16 else "uint32"
     pending: list[NDArray[Any]] = []
-    count = documents = size = 0
+    count = documents = 0
 
     def shard(then: tuple[int, int]) -> tuple[dict[str, Any], NDArray[Any]]:
         ids = np.concatenate(pending)
-        facts = {"name": f"tokens-{number:05d}.npy", "tokens": len(ids), "documents": documents, "bytes": size}
+        facts = {"name": f"tokens-{number:05d}.npy", "tokens": len(ids), "documents": documents, "bytes": losses.bytes}
+        facts |= {"lost": losses.lost, "unknown": losses.unknown, "changed": losses.changed}
         return facts | {"sha256": hashlib.sha256(ids.data).hexdigest(), "next": list(then)}, ids
 
     before = sum(map(_size, found[:first]))
     for index in range(first, len(found)):
         chunks: Iterator[Chunk] = sources.chunks(found[index], field, table.separator, position)
+        begins = position == 0
         for chunk, ids in encode(chunks, table, dtype):
-            if doubt and chunk.text:  # once, at the beginning
-                back = table.decode(ids.tolist()[: len(ids) - (chunk.ends and table.end_of_text is not None)])
-                if back != chunk.text:
-                    say("note: this tokenizer does not give the text back as it was")
-                doubt = False
+            losses.see(chunk, ids, begins)
+            begins = False
             pending.append(ids)
             count += len(ids)
             documents += chunk.ends
-            size += len(chunk.text.encode())
             look("tokenizing", before + min(chunk.position or 0, _size(found[index])))
             if count >= shard_tokens and chunk.position is not None:
                 yield shard((index, chunk.position))
                 pending.clear()
                 number += 1
-                count = documents = size = 0
+                count = documents = 0
+                losses = Losses(table, changed=losses.changed)
         before += _size(found[index])
         position = 0
     if count:

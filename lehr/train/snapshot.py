@@ -109,6 +109,23 @@ def restore_random(states: dict[str, Any]) -> None:
         torch.mps.set_rng_state(_tensor(states["mps"]))
 
 
+def draws(device: torch.device) -> torch.Tensor:
+    """Where the generator of a device stands; nothing waits for the device."""
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else torch.get_rng_state()
+
+
+def set_draws(device: torch.device, state: torch.Tensor) -> None:
+    """Put the generator of a device where `draws` found it."""
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(state)
+    else:
+        torch.set_rng_state(state)
+
+
 def _hex(state: torch.Tensor) -> str:
     return bytes(state.cpu().numpy()).hex()
 

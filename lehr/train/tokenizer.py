@@ -31,7 +31,10 @@ class Tokenizer(ABC):
     @property
     @abstractmethod
     def token_bytes(self) -> NDArray[np.int64]:
-        """UTF-8 bytes of text that each token stands for [vocab_size], for bits per byte; 0 for the end of text."""
+        """UTF-8 bytes of text that each token stands for [vocab_size], for bits per byte.
+
+        0 for the end of text, and for an unknown token.
+        """
 
     @property
     @abstractmethod
@@ -46,18 +49,30 @@ class Tokenizer(ABC):
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids; bytes that are not valid UTF-8 show as the replacement character."""
 
-    def stream(self) -> "Stream":
-        """A decoder for ids that come one at a time."""
-        return Stream(self)
+    def stream(self, after: Sequence[int] = ()) -> "Stream":
+        """A decoder for ids that come one at a time, `after` those of the text that is there already."""
+        return Stream(self, after)
 
 
 class Stream:
-    """Decodes ids one at a time: `push` returns the text that is certain by now, `end` what was left."""
+    """Decodes ids one at a time: `push` returns the text that is certain by now, `end` what was left.
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    What follows something may read otherwise than what a text begins with, whose first space many tokenizers take away.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, after: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
-        self._ids: list[int] = []
-        self._said = 0
+        self._ids = list(after)
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Remember one id alone, which is what the next one follows; all of them if it is a part of a character."""
+        text = self._tokenizer.decode(self._ids[-1:])
+        if "\ufffd" in text:
+            text = self._tokenizer.decode(self._ids)
+        else:
+            self._ids = self._ids[-1:]
+        self._said = len(text)
 
     def push(self, index: int) -> str:
         """Take an id; return the text that it completes, which may be none."""
@@ -72,8 +87,8 @@ class Stream:
     def _rest(self, text: str) -> str:
         rest = text[self._said :]
         self._said = len(text)
-        if len(self._ids) > 64 and "\n" in rest:  # begin anew at a line's end: decoding all again and again is slow
-            self._ids, self._said = [], 0
+        if len(self._ids) > 64 and "\n" in rest:  # at a line's end: decoding all again and again is slow
+            self._begin_anew()
         return rest
 
 
@@ -107,7 +122,7 @@ class Bytes(Tokenizer):
     def decode(self, ids: Sequence[int]) -> str:
         return bytes(int(index) for index in ids).decode("utf-8", errors="replace")
 
-    def stream(self) -> Stream:
+    def stream(self, after: Sequence[int] = ()) -> Stream:
         return _ByteStream([bytes([value]) for value in range(256)])
 
 
@@ -139,6 +154,42 @@ class Characters(Tokenizer):
 
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(self.alphabet[index] for index in ids)
+
+
+@dataclass(frozen=True)
+class Numbers(Tokenizer):
+    """Ids whose text is not known: they are written as numbers.
+
+    >>> Numbers(50257).decode([464, 3290]), Numbers(50257).encode("464 3290").tolist()
+    ('464 3290', [464, 3290])
+    """
+
+    size: int
+
+    @property
+    def vocab_size(self) -> int:
+        return self.size
+
+    @property
+    def token_bytes(self) -> NDArray[np.int64]:
+        return np.zeros(self.size, dtype=np.int64)  # nobody knows
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(b"none").hexdigest()[:12]
+
+    def encode(self, text: str) -> NDArray[Any]:
+        """Return the ids that are written, int64 [tokens]. Raises ValueError for a word that is none."""
+        for word in text.split():
+            if not (word.isascii() and word.isdecimal() and int(word) < self.size):
+                raise ValueError(
+                    f"the run was trained on ids without a tokenizer, and {word!r} is no id below {self.size}; write "
+                    "ids such as '464 3290', or name the tokenizer that made them: --tokenizer FILE"
+                )
+        return np.array([int(word) for word in text.split()], dtype=np.int64)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return " ".join(str(int(index)) for index in ids)
 
 
 @dataclass(frozen=True)
@@ -188,6 +239,15 @@ class Subwords(Tokenizer):
         return index
 
     @cached_property
+    def unknown(self) -> int | None:
+        """The id of the token for what the file does not know, None where there is none: then it is left out."""
+        model = json.loads(self.text)["model"]
+        index: int | None = model.get("unk_id")  # Unigram's
+        if model.get("unk_token") is not None:
+            index = self.inner.token_to_id(model["unk_token"])
+        return index
+
+    @cached_property
     def pieces(self) -> list[bytes]:
         """The bytes that each id stands for: exact for byte-level files, elsewhere all but a leading space's fate."""
         added = {index: token.content for index, token in self.inner.get_added_tokens_decoder().items()}
@@ -217,6 +277,8 @@ class Subwords(Tokenizer):
         sizes = np.array([len(piece) for piece in self.pieces], dtype=np.int64)
         if self.end_of_text is not None:
             sizes[self.end_of_text] = 0  # it is in no text
+        if self.unknown is not None:
+            sizes[self.unknown] = 0  # it stands for some, but for how many is lost: bits per byte err on the high side
         return sizes
 
     @cached_property
@@ -236,8 +298,8 @@ class Subwords(Tokenizer):
         text: str = self.inner.decode([int(index) for index in ids], skip_special_tokens=False)
         return text
 
-    def stream(self) -> Stream:
-        return _ByteStream(self.pieces) if self.byte_level else Stream(self)
+    def stream(self, after: Sequence[int] = ()) -> Stream:
+        return _ByteStream(self.pieces) if self.byte_level else Stream(self, after)
 
 
 def _letters_of_bytes() -> dict[str, int]:
@@ -257,6 +319,8 @@ def load(name: str) -> Tokenizer:
     """
     if name == "bytes":
         return Bytes()
+    if name == "none":
+        raise ValueError(f"data.tokenizer=none is for token ids alone; to text belongs {', '.join(KINDS)}, or a file")
     path = Path(name)
     if path.is_dir():
         path = path / "tokenizer.json"

@@ -58,7 +58,7 @@ def follow(log: Log, parts: Parts, folder: Path, report: Report) -> Iterator[Non
 def _told(row: Row, parts: Parts) -> dict[str, Any]:
     """A row of the log as the trackers have it: with the LR of each group, and the planned one."""
     if is_evaluation(row):
-        return {"step": row["step"], **{key: row[key] for key in EVALUATION}}
+        return {"step": row["step"], **{key: row[key] for key in EVALUATION if row[key] is not None}}
     lr = row["lr"]
     planned = parts.config.optimizer.lr * parts.schedule(row["step"])
     rates = {f"lr/{group['name']}": lr for group in parts.optimizer.param_groups}

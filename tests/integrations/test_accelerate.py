@@ -1,8 +1,10 @@
 """lehr.integrations.accelerate: one step an optimizer update, on two real processes and on one."""
 
+import copy
 import json
 import math
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from worker import CURVE, parts, used_by
 
+import lehr
 from lehr.integrations.accelerate import PreparedScheduler, prepare
 from lehr.integrations.torch import Scheduler
 
@@ -36,7 +39,17 @@ def test_accelerate_1398_one_step_an_update_on_two_processes_and_with_accumulati
     told = json.loads(on_two_processes(HERE / "worker.py", tmp_path, cwd=tmp_path).splitlines()[-1])
     assert told.pop("processes") == 2 and told.pop("same"), "every process uses the same LR"
     assert told.pop("resumed") == [0.1 * CURVE(step) for step in range(5, 10)]
+    assert told.pop("copies") == [3, 3, 5, 5, 5]
     assert len(told) == 4 and all(used == [0.1 * CURVE(step) for step in range(10)] for used in told.values())
+
+
+def test_transformers_24088_the_trainer_on_two_processes_steps_once_an_update(tmp_path):
+    """With epochs, samples and accumulation counted over both; stopped and resumed, it uses the same LRs."""
+    told = json.loads(on_two_processes(HERE / "trainer_worker.py", tmp_path, cwd=tmp_path).splitlines()[-1])
+    assert told["processes"] == 2 and told["same"] and told["alike"]
+    assert told["schedule"] == "linear 4 to 1, hold 4, cosine 4 to 0" and told["updates"] == told["counted"] == 12
+    planned = [0.1 * lehr.parse(told["schedule"])(step) for step in range(12)]
+    assert told["used"] == told["logged"] == told["stopped and resumed"] == planned
 
 
 @pytest.mark.parametrize("ours", [True, False])
@@ -75,6 +88,31 @@ def test_a_scheduler_built_on_the_bare_optimizer_is_known_by_it():
     assert accelerator._schedulers == [prepared], "saved once"
     with pytest.raises(TypeError, match="prepare takes a lehr Scheduler"):
         prepare(accelerator, torch.optim.lr_scheduler.ConstantLR(bare))
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_copy_and_a_scheduler_out_of_a_pickle_count_on_their_own(own):
+    accelerator = Accelerator(cpu=True)
+    bare = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)  # accelerate's own cannot be pickled
+    optimizer, scheduler = accelerator.prepare(bare), Scheduler(bare, CURVE)
+    prepared = prepare(accelerator, scheduler) if own else accelerator.prepare(scheduler)
+    optimizer.step()
+    prepared.step()
+    before = set(vars(scheduler))
+    for clone in (copy.deepcopy(scheduler), pickle.loads(pickle.dumps(scheduler)), copy.deepcopy(prepared).scheduler):
+        for _ in range(2):  # nobody's repetitions: they are steps, with or without an update before
+            clone.step()
+        assert clone.last_epoch == 3 and clone.get_last_lr() == [0.1 * CURVE(3)]
+    assert scheduler.last_epoch == 1 and set(vars(scheduler)) == before, "the looks of accelerate change nothing"
+
+
+def test_accelerate_sees_whether_a_scheduler_is_prepared_without_changing_it():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    scheduler = Scheduler(optimizer, CURVE)
+    before = dict(vars(scheduler))
+    Accelerator(cpu=True).prepare(optimizer, scheduler)
+    assert all(vars(scheduler)[name] is value for name, value in before.items())
+    assert not getattr(scheduler, "_is_accelerate_prepared", False)
 
 
 def test_a_scheduler_that_does_not_step_with_the_optimizer_steps_when_told():

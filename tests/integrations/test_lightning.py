@@ -69,6 +69,14 @@ def test_lightning_1476_the_schedule_counts_optimizer_updates_under_accumulation
     assert module.used[-1] == [0.1 * 0.1] * 2, "the last update is on the floor"
 
 
+def test_lightning_12894_the_unit_is_the_update_when_the_accumulation_changes_on_the_way():
+    """10 batches an epoch: 10 updates, and then 5 of two batches each."""
+    module, schedule = Module(lehr.parse(SPEC, total=15)), lehr.parse(SPEC, total=15)
+    callback = lightning.pytorch.callbacks.GradientAccumulationScheduler({0: 1, 1: 2})
+    fit(module, callbacks=[callback])
+    assert module.used == [[0.1 * schedule(step)] * 2 for step in range(15)]
+
+
 @pytest.mark.parametrize(("accumulation", "stop_after"), [(1, 7), (2, 3)])
 def test_a_fit_that_was_stopped_goes_on_from_the_checkpoint_exactly(tmp_path, accumulation, stop_after):
     settings = {"accumulate_grad_batches": accumulation}

@@ -81,6 +81,13 @@ def test_transformers_28124_the_logged_lr_is_not_the_next_updates(tmp_path):
     assert logged(trainer) == [used for step, used in enumerate(notes.used, 1) if step % 3 == 0]
 
 
+def test_transformers_35942_the_logged_lr_is_the_one_used_where_a_cycle_begins_anew(tmp_path):
+    notes, schedule = Notes(), lehr.sgdr(5, 4)
+    trainer = trained(tmp_path, notes, schedule=schedule)
+    assert logged(trainer) == notes.used == [0.1 * schedule(step) for step in range(20)]
+    assert notes.used[5] == 0.1 > 100 * notes.used[4], "off by one would be all the difference"
+
+
 def test_lightning_1476_gradient_accumulation_leaves_the_schedule_in_updates(tmp_path):
     notes, schedule = Notes(), lehr.parse(SPEC, total=20)
     trained(tmp_path, notes, schedule=SPEC, settings={"gradient_accumulation_steps": 3})
@@ -99,14 +106,41 @@ def test_epochs_and_samples_are_the_trainers_own(tmp_path, rows, accumulation, e
     assert trainer.lr_scheduler.lr.ramps[-1].duration == math.floor(12 / 4 / accumulation + 0.5)
 
 
-def test_a_data_loader_of_ones_own_is_counted_as_the_trainer_counts_it(tmp_path):
-    class Theirs(Trainer):
-        def get_train_dataloader(self):
-            return torch.utils.data.DataLoader(self.train_dataset, batch_size=32)
+class OwnLoader(Trainer):
+    """32 rows at once, where the arguments say 4."""
 
-    settings = {"max_steps": -1, "num_train_epochs": 5}
-    trainer = trained(tmp_path, Notes(), Theirs, schedule="linear 1 epochs to 1, linear rest to 0", settings=settings)
-    assert trainer.lr_scheduler.lr.joints == (0, 2, 10)
+    def get_train_dataloader(self):
+        return torch.utils.data.DataLoader(self.train_dataset, batch_size=32)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"max_steps": -1, "num_train_epochs": 5}, {"max_steps": 10}], ids=["epochs", "steps"]
+)
+def test_a_data_loader_of_ones_own_is_counted_as_the_trainer_counts_it(tmp_path, settings):
+    spec = "linear 1 epochs to 1, linear 64 samples to 0.5, linear rest to 0"
+    trainer = trained(tmp_path, Notes(), OwnLoader, schedule=spec, settings=settings)
+    assert trainer.lr_scheduler.lr.joints == (0, 2, 4, 10)
+
+
+def test_epochs_of_data_without_a_length_are_refused_before_training(tmp_path):
+    class Endless(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(data())
+
+    trainer = Trainer(Model(), arguments(tmp_path), train_dataset=Endless(), schedule="linear 1 epochs to 1, hold rest")
+    with pytest.raises(ValueError, match="steps_per_epoch"):
+        trainer.train()
+    notes = Notes()
+    whole = Trainer(Model(), arguments(tmp_path), train_dataset=Endless(), schedule=SPEC, callbacks=[notes])
+    whole.train()
+    assert notes.used == [0.1 * lehr.parse(SPEC, total=20)(step) for step in range(20)]
+
+
+def test_a_scheduler_made_before_training_counts_the_data_by_the_arguments(tmp_path):
+    spec = "linear 1 epochs to 1, linear rest to 0"
+    trainer = Trainer(Model(), arguments(tmp_path), train_dataset=data(), schedule=spec)
+    trainer.create_optimizer_and_scheduler(40)
+    assert trainer.lr_scheduler.lr.joints == (0, 16, 40)
 
 
 @pytest.mark.parametrize("stop_after", [3, 11])

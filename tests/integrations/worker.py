@@ -3,7 +3,9 @@
 python -m torch.distributed.run --nproc-per-node 2 worker.py FOLDER
 """
 
+import copy
 import json
+import pickle
 import sys
 
 import torch
@@ -42,6 +44,40 @@ def used_by(accelerator, model, optimizer, loader, scheduler, updates):
     return used
 
 
+class Counting(Scheduler):
+    """A class of one's own around `step`."""
+
+    def step(self, *args, **kwargs):
+        super().step(*args, **kwargs)
+
+
+def copies(accelerator):
+    """The updates that accelerate's own wrapper counts: two schedulers on one optimizer, a copy, one out of a pickle.
+
+    Then those of a bare copy, which nobody repeats.
+    """
+    parameter = torch.nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    first, second, optimizer = accelerator.prepare(Scheduler(optimizer, CURVE), Counting(optimizer, CURVE), optimizer)
+    counts = []
+    for _ in range(3):
+        parameter.grad = torch.zeros(1)
+        optimizer.step()
+        first.step()
+        second.step()
+    counts += [first.scheduler.last_epoch, second.scheduler.last_epoch]
+    copied, pickled = copy.deepcopy(first), pickle.loads(pickle.dumps(first.scheduler))
+    for scheduler in (copied, accelerator.prepare_scheduler(pickled)):
+        for _ in range(2):
+            scheduler.scheduler.optimizer.step()
+            scheduler.step()
+        counts.append(scheduler.scheduler.last_epoch)
+    bare = copy.deepcopy(first.scheduler)
+    for _ in range(2):
+        bare.step()
+    return [*counts, bare.last_epoch]
+
+
 def main(folder):
     """Both ways of preparing, with and without accumulation; a state saved by all processes and loaded by all."""
     told = {}
@@ -50,6 +86,8 @@ def main(folder):
         for ours in (True, False):
             told[f"ours={ours} accumulation={accumulation}"] = used_by(accelerator, *parts(accelerator, ours), 10)
             accelerator.free_memory()
+    told["copies"] = copies(accelerator)
+    accelerator.free_memory()
     first = parts(accelerator, True)
     used_by(accelerator, *first, 5)
     accelerator.save_state(folder)

@@ -1,0 +1,33 @@
+"""How much of a device's arithmetic a run used: model FLOPs utilization, MFU."""
+
+from lehr.train.config import Model
+
+# Dense products in bfloat16 with float32 sums, operations a second, as the makers publish them, by a part of the name
+# that torch gives the device; of two that fit, the first.
+PEAKS = {
+    "GB200": 2.5e15, "B200": 2.25e15, "H200": 989e12, "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12,
+    "A100": 312e12, "L40S": 362e12, "A10G": 70e12, "A10": 125e12, "L4": 121e12, "RTX 4090": 165e12, "RTX 3090": 71e12,
+}  # fmt: skip
+
+
+def peak(name: str) -> float | None:
+    """The published peak of a device in bfloat16, operations a second; None if it is not known here.
+
+    >>> peak("NVIDIA H100 80GB HBM3"), peak("some other")
+    (989000000000000.0, None)
+    """
+    return next((value for part, value in PEAKS.items() if part in name), None)
+
+
+def operations(model: Model, parameters: int) -> float:
+    """Operations that training takes a token, forward and backward: 6 N + 12 L d T.
+
+    N parameters without the embeddings, which are looked up and not multiplied; L layers of width d; a context of T,
+    all of whose scores count though a causal mask needs half (Chowdhery et al. 2022, arXiv 2204.02311, appendix
+    B). What is worked out again (`model.checkpoint_activations`) is not counted.
+
+    >>> operations(Model(vocab_size=10, d_model=8, num_layers=2, context_length=4), parameters=1000) / 1000
+    6.288
+    """
+    multiplied = parameters - model.vocab_size * model.d_model
+    return 6 * multiplied + 12 * model.num_layers * model.d_model * model.context_length

@@ -1,0 +1,28 @@
+"""The operations of a training step, against those that torch counts."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from lehr.nn import TransformerLM
+from lehr.train.config import Model
+from lehr.train.utilization import PEAKS, operations, peak
+
+
+def test_operations_are_those_that_torch_counts():
+    model = Model(vocab_size=100, context_length=64, d_model=48, num_layers=3, num_heads=4, d_ff=128)
+    sizes = {name: value for name, value in vars(model).items() if name != "checkpoint_activations"}
+    network = TransformerLM(**sizes)
+    ids = torch.randint(100, (5, 64))
+    with FlopCounterMode(display=False) as counter:
+        torch.nn.functional.cross_entropy(network(ids).flatten(0, 1), ids.flatten()).backward()
+    parameters = sum(p.numel() for p in network.parameters())
+    # the formula counts the norms' weights too, a few thousandths
+    assert operations(model, parameters) * ids.numel() == pytest.approx(counter.get_total_flops(), rel=0.01)
+
+
+def test_the_longer_name_goes_first():
+    names = list(PEAKS)
+    for index, name in enumerate(names):
+        assert peak(f"NVIDIA {name}") == PEAKS[name], name
+        assert not any(name in later and name != later for later in names[index + 1 :]), name
