@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lehr.optimizer import AdamW
+from lehr.sharding import is_split
 
 __all__ = ["Muon", "muon_groups", "orthogonalized"]
 
@@ -63,6 +64,8 @@ class Muon(AdamW):
                 p = p[1] if isinstance(p, tuple) else p  # named
                 if p.ndim != 2:
                     raise ValueError(f"Muon is for matrices; a parameter {list(p.shape)} belongs to another group")
+                if is_split(p):
+                    raise ValueError("Muon needs whole matrices; this one is split over processes (FSDP)")
         super().add_param_group(param_group)
 
     def state_of(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
