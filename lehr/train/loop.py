@@ -269,11 +269,11 @@ def loop(
 
             # 2) its batch, forward and backward, a micro-batch at a time; the parts add up to the batch's mean
             loss = torch.zeros((), device=device)
-            inputs, targets = (half.split(parts.micro_batch) for half in parts.windows.batch(step + shift))
+            inputs, targets = (half.split(parts.micro_batch) for half in parts.batch(step + shift))
             for number, (x, y) in enumerate(zip(inputs, targets, strict=True), 1):
                 with sharded.accumulating(parts.trained, last=number == len(inputs)):
                     with parts.autocast():
-                        share = loss_of(x.to(device), y.to(device)) / len(inputs)
+                        share = loss_of(x, y) / len(inputs)
                     share.backward()
                 loss += share.detach()
             loss = world.mean(loss)  # equal shares: the mean over all tokens

@@ -77,6 +77,13 @@ class Parts:
         """About what a checkpoint takes on the disk: weights, and the two moments of AdamW, in their own precision."""
         return 3 * sum(p.numel() * p.element_size() for p in self.model.parameters()) + 40_000
 
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets of this process's rows of a batch, on the device; CUDA copies them while it works."""
+        inputs, targets = self.windows.batch(step)
+        if self.device.type == "cuda":
+            inputs, targets = inputs.pin_memory(), targets.pin_memory()
+        return inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+
     def autocast(self) -> torch.autocast:
         """The context of forward passes: bfloat16 products where the run's precision says so."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.precision == "bfloat16")
