@@ -80,3 +80,15 @@ def test_a_file_type_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no such folder: .*none"):
         plot.save_schedules({"a": lehr.cosine(100)}, tmp_path / "none" / "curves.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_terminal_needs_no_numpy_and_leaves_it_as_it_is():
+    code = """if True:
+    import sys, lehr, lehr.plot
+    drawn = lehr.plot.terminal({"a": lehr.cosine(9)})
+    print("numpy" in sys.modules)
+    import numpy
+    print(numpy.arange(3).sum(), lehr.plot.terminal({"a": lehr.cosine(9)}) == drawn, sys.modules["numpy"] is numpy)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("False\n3 True True\n", "")

@@ -118,7 +118,9 @@ def test_it_can_be_ended_while_it_learns(text, tmp_path):
 
     with pytest.raises(Stopped):
         quietly([str(text)], tmp_path / "out", vocab_size=300, shard_tokens=10_000, watch=ended)
-    assert sent == ["learning"] and [path.name for path in (tmp_path / "out").iterdir()] == ["tokens.json"]
+    # on a busy machine the learning may be over before the main thread hears of it; the shards are not begun
+    assert sent == ["learning"] and not json.loads((tmp_path / "out" / "tokens.json").read_text())["complete"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} <= {"tokens.json", "tokenizer.json"}
 
 
 def test_what_is_complete_is_left_and_what_is_another_text_is_refused(text, whole, tmp_path):
