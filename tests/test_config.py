@@ -17,10 +17,13 @@ def test_the_defaults_are_a_configuration_and_survive_json():
 def test_every_key_of_the_plan_is_there():
     sections = to_dict(Config())
     assert set(sections["model"]) == {
-        *("vocab_size", "context_length", "d_model", "num_layers", "num_heads", "d_ff", "rope_theta", "dropout")
+        *("vocab_size", "context_length", "d_model", "num_layers", "num_heads", "d_ff", "rope_theta", "dropout"),
+        "checkpoint_activations",
     }
     assert set(sections["data"]) == {"path", "tokenizer", "val_fraction", "field", "dtype"}
-    assert set(sections["optimizer"]) == {"lr", "weight_decay", "betas", "eps", "max_grad_norm"}
+    assert set(sections["optimizer"]) == {
+        *("name", "lr", "weight_decay", "betas", "eps", "max_grad_norm", "momentum", "matrix_lr_ratio")
+    }
     assert set(sections["train"]) == {
         *("steps", "batch_size", "micro_batch_size", "seed", "precision", "compile", "device"),
         *("log_every", "eval_every", "eval_batches", "checkpoint_every", "keep", "on_nonfinite"),
