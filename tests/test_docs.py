@@ -1,4 +1,4 @@
-"""The Python of docs/torch.md and docs/speed.md, run block after block; docs/huggingface.md is in tests/integrations."""
+"""The Python of docs/torch.md and docs/speed.md, run block by block; docs/huggingface.md is in tests/integrations."""
 
 import re
 from pathlib import Path
