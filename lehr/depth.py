@@ -110,4 +110,5 @@ def _first(name: str, outer: str) -> str:
 def _none(model: nn.Module, layers: str | None, sizes: dict[str, list[str]]) -> ValueError:
     have = ", ".join(map(repr, list(sizes)[:12])) + (", ..." if len(sizes) > 12 else "")
     have = have or "none: for such a model write the groups by hand"
-    return ValueError(f"no stack of layers {layers or ''!r} in {type(model).__name__}; its stacks are {have}")
+    called = "" if layers is None else f" {layers!r}"
+    return ValueError(f"no stack of layers{called} in {type(model).__name__}; its stacks are {have}")

@@ -28,8 +28,12 @@ class Muon(AdamW):
     serve both. All other groups are updated as by `lehr.optimizer.AdamW`, whose other arguments, `skip` and
     `last_grad_norm` these are; the state of a matrix is `step` and `momentum`. `muon_groups` makes the groups.
 
-    `dtype`: in what the matrices are multiplied; float32 where the hardware has no bfloat16. ValueError as AdamW's, and
-    for a momentum outside [0, 1), or a matrix group with a parameter that has not two axes.
+    The momentum is each matrix group's own, `group["momentum"]`, for a schedule of it to set
+    (`Scheduler(momentum=...)`, which in the other groups sets betas[0]); the argument is for those that come without.
+
+    `dtype`: in what the matrices are multiplied; float32 where the hardware has no bfloat16. ValueError as AdamW's, for
+    a momentum outside [0, 1), a matrix group with a parameter that has not two axes, no matrix group at all, and for
+    the state dict of an optimizer with other matrix groups.
 
     >>> x = torch.eye(2, requires_grad=True)
     >>> optimizer = Muon([{"params": [x], "matrix": True}], lr=0.1, weight_decay=0.0)
@@ -54,12 +58,19 @@ class Muon(AdamW):
             raise ValueError(f"momentum must be in [0, 1), got {momentum!r}")
         self.momentum, self.dtype = momentum, dtype
         super().__init__(params, lr, betas, eps, weight_decay, max_grad_norm)
+        if not any(group.get("matrix") for group in self.param_groups):
+            raise ValueError(
+                'Muon has no group of matrices, and would be AdamW alone; write {"params": ..., "matrix": True}, or '
+                "lehr.muon.muon_groups(model, model.layers, weight_decay)"
+            )
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As AdamW's; a group with `matrix=True` must have nothing but matrices."""
         given = param_group["params"]
         param_group = {**param_group, "params": [given] if isinstance(given, Tensor) else list(given)}
         if param_group.get("matrix"):
+            if not 0 <= param_group.setdefault("momentum", self.momentum) < 1:
+                raise ValueError(f"momentum must be in [0, 1), got {param_group['momentum']!r}")
             for p in param_group["params"]:
                 p = p[1] if isinstance(p, tuple) else p  # named
                 if p.ndim != 2:
@@ -67,6 +78,20 @@ class Muon(AdamW):
                 if is_split(p):
                     raise ValueError("Muon needs whole matrices; this one is split over processes (FSDP)")
         super().add_param_group(param_group)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the state of a `Muon`, in copies; ValueError where other groups are of matrices than here."""
+        pairs = zip(self.param_groups, state_dict["param_groups"], strict=False)  # torch refuses another number of them
+        for index, (here, there) in enumerate(pairs):
+            if bool(here.get("matrix")) != bool(there.get("matrix")):
+                raise ValueError(
+                    f"this state dict is not of a Muon with these groups: parameter group "
+                    f"{here.get('name', index)!r} is of matrices {'here' if here.get('matrix') else 'there'} alone"
+                )
+        super().load_state_dict(state_dict)
+
+    def _keys(self, group: dict[str, Any]) -> set[str]:
+        return {"step", "momentum"} if group.get("matrix") else super()._keys(group)
 
     def state_of(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         """As AdamW's; `momentum` where the group is of matrices."""
@@ -95,8 +120,9 @@ class Muon(AdamW):
         means = [state["momentum"] for state in states]
         if skip is not None:  # m goes towards itself, and the matrices by 0: nothing changes, whatever g is
             grads = [torch.where(skip, mean, grad) for mean, grad in zip(means, grads, strict=True)]
-        torch._foreach_lerp_(means, grads, 1 - self.momentum)
-        ahead = torch._foreach_lerp(grads, means, self.momentum)
+        momentum = group["momentum"]
+        torch._foreach_lerp_(means, grads, 1 - momentum)
+        ahead = torch._foreach_lerp(grads, means, momentum)
         lr, decay = group["lr"], group["lr"] * group["weight_decay"]
         if skip is not None:
             lr, decay = (torch.where(skip, 0.0, x) for x in (lr, decay))
@@ -109,10 +135,11 @@ class Muon(AdamW):
 
 
 def orthogonalized(x: Tensor, steps: int = 5, dtype: torch.dtype = torch.float32) -> Tensor:
-    """x [..., rows, columns] with its singular values brought to about 1, between 0.7 and 1.2, in the shape of x.
+    """x [..., rows, columns] with its singular values brought to about 1, in the shape of x.
 
     That is U V^T of the singular value decomposition, nearly, by `steps` of a Newton-Schulz iteration in `dtype`
-    (Jordan et al. 2024), without the decomposition. A matrix of zeros stays one.
+    (Jordan et al. 2024), without the decomposition. Five steps bring those above a hundredth of the matrix's norm to
+    between 0.65 and 1.25; one far below that stays small, and a matrix of zeros stays one.
 
     >>> torch.linalg.svdvals(orthogonalized(torch.tensor([[3.0, 1.0], [0.0, 0.2]]))).round(decimals=1)
     tensor([1.0000, 0.7000])

@@ -128,6 +128,12 @@ class AdamW(torch.optim.Optimizer):
             for variant in ("amsgrad", "maximize"):
                 if group.get(variant):
                     raise ValueError(f"this state dict is of an AdamW with {variant}=True, which lehr's does not have")
+            for state in (state_dict["state"][i] for i in group["params"] if state_dict["state"].get(i)):
+                if state.keys() != self._keys(group):
+                    raise ValueError(
+                        f"this state dict is not an {type(self).__name__}'s: it has {', '.join(state)} of a parameter "
+                        f"of group {group.get('name', 'without a name')!r}, not {', '.join(sorted(self._keys(group)))}"
+                    )
         super().load_state_dict(state_dict)
         for p in (p for group in self.param_groups for p in group["params"] if p in self.state):
             state = self.state[p]
@@ -145,6 +151,10 @@ class AdamW(torch.optim.Optimizer):
             "_counted": [],
         }
         return {**super().__getstate__(), **own}
+
+    def _keys(self, group: dict[str, Any]) -> set[str]:
+        """What the state of a parameter of this group consists of."""
+        return {"step", "exp_avg", "exp_avg_sq"}
 
     def state_of(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         """The state of a parameter, of a group, made where there is none yet."""

@@ -126,6 +126,9 @@ def test_what_there_is_not_is_told():
         ValueError, match=r"no stack of layers 'layers' in Transformer; its stacks are 'encoder\.layers'"
     ):
         lrs(nn.Transformer(4, 2, 1, 1, 4, batch_first=True), "layers")
-    with pytest.raises(ValueError, match="its stacks are none: for such a model write the groups by hand"):
+    with pytest.raises(
+        ValueError,
+        match="no stack of layers in Sequential; its stacks are none: for such a model write the groups by hand",
+    ):
         lrs(nn.Sequential(nn.ReLU(), nn.Flatten()))
     assert places(nn.ModuleDict({"a": nn.ModuleList([linear()])})) == ({"a.0.weight": 0}, 1)

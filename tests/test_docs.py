@@ -1,4 +1,4 @@
-"""The Python of docs/torch.md, run block after block as it is read; docs/huggingface.md is in tests/integrations."""
+"""The Python of docs/torch.md and docs/speed.md, run block by block; docs/huggingface.md is in tests/integrations."""
 
 import re
 from pathlib import Path
@@ -28,6 +28,14 @@ def test_the_code_of_the_torch_page_runs_and_sets_what_it_says(tmp_path, monkeyp
             assert told["optimizer"].param_groups[0]["initial_lr"] == 3e-4 / 2
         if "raised = " in code:
             assert told["raised"](6_000) == 2 * told["whole"](6_000)
+
+
+def test_the_code_of_the_speed_page_runs_and_sets_what_it_says():
+    told = {"__name__": "__docs__"}
+    for code in re.findall(r"```python\n(.*?)```", (DOCS / "speed.md").read_text(), flags=re.DOTALL):
+        exec(compile(code, "docs/speed.md", "exec"), told)
+    matrices, decay, _ = told["optimizer"].param_groups
+    assert matrices["momentum"] == pytest.approx(0.8, abs=1e-3) and decay["betas"] == (0.9, 0.95)
 
 
 def test_the_page_opens_with_the_lines_to_paste():

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lehr.cli import main
 from lehr.nn import TransformerLM
 from lehr.train.bpe import learn
+from lehr.train.export import model_card
 from lehr.train.runs import open_run
 from lehr.train.tokenizer import Subwords
 
@@ -100,6 +102,10 @@ def test_the_model_card_says_what_it_was_made_of(exported):
     ):
         assert fact in card
     assert str(run.folder.parent) not in card
+    muon = {**run.facts["optimizer"], "name": "muon", "matrix_lr_ratio": 0.5}
+    told = model_card(replace(run, facts={**run.facts, "optimizer": muon}))
+    assert "| Muon on matrices, AdamW | " in told and "momentum 0.95, the matrices' LR times 0.5 |" in told
+    assert "momentum" not in card
 
 
 def test_the_example_on_the_card_runs(exported, capsys):

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import same_end, timeless, train
 
+import lehr
+from lehr.integrations.torch import Scheduler
 from lehr.muon import Muon, muon_groups, orthogonalized
 from lehr.nn import TransformerLM
 from lehr.optimizer import AdamW
@@ -74,6 +76,55 @@ def test_what_is_no_matrix_is_refused_and_so_is_a_momentum_of_one():
         Muon([{"params": torch.zeros(3, requires_grad=True), "matrix": True}])
     with pytest.raises(ValueError, match="momentum must be in"):
         Muon([torch.zeros(2, 2, requires_grad=True)], momentum=1.0)
+
+
+def test_without_a_matrix_group_it_would_be_adamw_alone_and_is_refused():
+    with pytest.raises(ValueError, match=r"would be AdamW alone; write .*muon_groups"):
+        Muon(model_of().parameters())
+
+
+@pytest.mark.parametrize("matrices_of", ["the state", "the optimizer"])
+def test_a_state_with_other_matrix_groups_is_refused_by_both_optimizers(matrices_of):
+    """torch takes over the groups' keys, so Muon would have gone on as AdamW, without a word."""
+
+    def trained(kind, matrices):
+        model = model_of()
+        groups = muon_groups(model, model.layers, 0.1)
+        optimizer = kind([group | {"matrix": matrices and group.get("matrix", False)} for group in groups])
+        backward(model, 0)
+        optimizer.step()
+        return optimizer
+
+    muon, adamw = trained(Muon, matrices=True), trained(torch.optim.AdamW, matrices=False)
+    if matrices_of == "the optimizer":
+        with pytest.raises(ValueError, match="parameter group 'matrices' is of matrices here alone"):
+            muon.load_state_dict(adamw.state_dict())
+        assert muon.param_groups[0]["matrix"] is True
+    else:
+        model = model_of()
+        with pytest.raises(
+            ValueError, match="not an AdamW's: it has step, momentum of a parameter of group 'matrices'"
+        ):
+            AdamW(muon_groups(model, model.layers, 0.1)).load_state_dict(muon.state_dict())
+
+
+def test_a_schedule_of_the_momentum_is_that_of_the_matrices():
+    def trained(momentum, schedule):
+        model = model_of()
+        optimizer = Muon(muon_groups(model, model.layers, 0.1), momentum=momentum)
+        scheduler = Scheduler(optimizer, lehr.constant(10), momentum=schedule)
+        for seed in range(3):
+            backward(model, seed)
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+        return optimizer, model
+
+    scheduled, model = trained(0.9, {"matrices": lehr.parse("hold 10 from 0.5"), "*": lehr.constant(10)})
+    _, other = trained(0.45, None)
+    assert scheduled.param_groups[0]["momentum"] == 0.45 and scheduled.param_groups[1]["betas"] == (0.9, 0.95)
+    assert all(map(torch.equal, model.parameters(), other.parameters()))
+    assert not all(map(torch.equal, model.parameters(), trained(0.9, None)[1].parameters()))
 
 
 def test_clipping_is_folded_in():
@@ -154,5 +205,8 @@ def test_the_config_makes_it():
     optimizer = make_optimizer(config, model_of())
     assert isinstance(optimizer, Muon) and optimizer.dtype == torch.float32
     assert [group.get("lr_ratio") for group in optimizer.param_groups] == [2.0, None, None]
+    for key in ("momentum=0.8", "matrix_lr_ratio=0.5"):
+        with pytest.raises(ValueError, match=r"is Muon's, and optimizer\.name is 'adamw'; leave it out"):
+            assign(Config(), f"optimizer.{key}")
     with pytest.raises(ValueError, match=r"optimizer\.name is one of adamw, muon, not 'lion'"):
         assign(Config(), "optimizer.name=lion")

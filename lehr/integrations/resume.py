@@ -1,6 +1,8 @@
 """The contract of resuming: a saved schedule that is not the one here is refused, unless it is said which one goes on.
 
-Every integration asks `settle`, so that the refusal and the four ways on are the same everywhere.
+Whatever keeps a `Scheduler`'s state comes through here, torch, Lightning, the Trainer or accelerate, so that the
+refusal and the four ways on are the same; `lehr train --on-mismatch` has them in `lehr.train.resume`, with the run's
+length.
 """
 
 import warnings
@@ -20,6 +22,18 @@ def check_choice(on_mismatch: str) -> None:
     """Raise ValueError for what is none of the four ways on."""
     if on_mismatch not in MISMATCH:
         raise ValueError(f"on_mismatch is one of {', '.join(MISMATCH)}, not {on_mismatch!r}")
+
+
+def foreign(state: dict[str, Any]) -> str:
+    """What to say of a state that no `Scheduler` of lehr has written, and how a run that another began goes on."""
+    done = state.get("last_epoch")
+    way = (
+        f"; a run that another scheduler drove for {done} updates goes on with Scheduler(..., last_epoch={done - 1}), "
+        "built after the optimizer's state was loaded, and no state of the scheduler"
+        if isinstance(done, int) and done > 0
+        else ""
+    )
+    return f"this is not the state of a lehr Scheduler: its keys are {', '.join(state) or 'none'}{way}"
 
 
 def settle(

@@ -296,9 +296,7 @@ class Scheduler(LRScheduler):
 
     def _load(self, state_dict: dict[str, Any]) -> None:
         if not {"last_epoch", "schedule", "fingerprint"} <= set(state_dict):
-            raise ValueError(
-                f"this is not the state of a lehr Scheduler: its keys are {', '.join(state_dict) or 'none'}"
-            )
+            raise ValueError(resume.foreign(state_dict))
         step, groups = state_dict["last_epoch"], self.optimizer.param_groups
         saved = {"lr": state_dict, **state_dict.get("others", {})}
         targets: Targets = {}

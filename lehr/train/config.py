@@ -18,6 +18,7 @@ DEVICES = ("cpu", "cuda", "mps")
 DTYPES = ("uint8", "uint16", "uint32")
 PARALLEL = ("none", "ddp", "fsdp")
 OPTIMIZERS = ("adamw", "muon")
+MUONS = ("momentum", "matrix_lr_ratio")  # what only Muon looks at
 ON_NONFINITE = ("stop", "skip", "rollback")
 PRESETS = Path(__file__).parent / "presets"
 
@@ -287,7 +288,14 @@ def assign(config: Config, *texts: str) -> Config:
         if not (equals and dot and key):
             raise ValueError(f"{text!r} is not an assignment; write section.key=value, such as train.steps=500")
         sections.setdefault(section, {})[key] = value.strip()
-    return from_dict(sections, config)
+    assigned = from_dict(sections, config)
+    idle = [key for key in MUONS if key in sections.get("optimizer", {}) and assigned.optimizer.name != "muon"]
+    if idle:
+        raise ValueError(
+            f"optimizer.{idle[0]} is Muon's, and optimizer.name is {assigned.optimizer.name!r}; leave it out, or write "
+            "optimizer.name=muon besides"
+        )
+    return assigned
 
 
 def _convert(name: str, value: Any, kind: Any) -> Any:

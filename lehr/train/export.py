@@ -212,7 +212,12 @@ def model_card(run: Run) -> str:
         (
             "AdamW" if optimizer.get("name", "adamw") == "adamw" else "Muon on matrices, AdamW",
             f"betas {optimizer['betas']}, eps {optimizer['eps']:g}, weight decay {optimizer['weight_decay']:g}, "
-            f"gradients clipped at {optimizer['max_grad_norm']:g}",
+            f"gradients clipped at {optimizer['max_grad_norm']:g}"
+            + (
+                f", momentum {optimizer['momentum']:g}, the matrices' LR times {optimizer['matrix_lr_ratio']:g}"
+                if optimizer.get("name") == "muon"
+                else ""
+            ),
         ),
         ("batch", f"{train['batch_size']} sequences"),
         ("precision, seed", f"{train['precision']}, {train['seed']}"),

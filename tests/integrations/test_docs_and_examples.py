@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from test_accelerate import on_two_processes
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -45,6 +46,7 @@ def test_the_examples_are_short():
         assert len((ROOT / "examples" / name).read_text().splitlines()) < 60
 
 
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")  # torch's, where there is no accelerator
 def test_the_code_of_the_hugging_face_page_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "huggingface.md").read_text()
