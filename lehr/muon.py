@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lehr.optimizer import AdamW
+from lehr.sharding import is_split
 
 __all__ = ["Muon", "muon_groups", "orthogonalized"]
 
@@ -74,6 +75,8 @@ class Muon(AdamW):
                 p = p[1] if isinstance(p, tuple) else p  # named
                 if p.ndim != 2:
                     raise ValueError(f"Muon is for matrices; a parameter {list(p.shape)} belongs to another group")
+                if is_split(p):
+                    raise ValueError("Muon needs whole matrices; this one is split over processes (FSDP)")
         super().add_param_group(param_group)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -90,9 +93,10 @@ class Muon(AdamW):
     def _keys(self, group: dict[str, Any]) -> set[str]:
         return {"step", "momentum"} if group.get("matrix") else super()._keys(group)
 
-    def _state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+    def state_of(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        """As AdamW's; `momentum` where the group is of matrices."""
         if not group.get("matrix"):
-            return super()._state(p, group)
+            return super().state_of(p, group)
         state: dict[str, Tensor] = self.state[p]
         if not state:
             state["step"] = torch.tensor(0.0, dtype=torch.float32, device="cpu")

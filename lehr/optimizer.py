@@ -1,6 +1,5 @@
 """AdamW, and the split of a model's parameters into those that decay and those that do not."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from lehr.depth import places
 from lehr.functional import get_lr_cosine_schedule
+from lehr.sharding import global_norm, is_split, local
 
 __all__ = ["AdamW", "get_lr_cosine_schedule", "param_groups"]
 
@@ -31,7 +31,9 @@ class AdamW(torch.optim.Optimizer):
     (None until then, and without `max_grad_norm`). What it leaves in `.grad` is unspecified.
 
     The state of a parameter is `step`, `exp_avg` and `exp_avg_sq`, as in `torch.optim.AdamW`: either loads the other's
-    state dict, and `torch.load(..., weights_only=True)` reads it. `max_grad_norm` is not in it.
+    state dict, and `torch.load(..., weights_only=True)` reads it. `max_grad_norm` is not in it. Parameters that are
+    split over processes (DTensor, as FSDP2 makes them) are updated where they are, each process its part, with the norm
+    of all; every process has to call `step`.
 
     ValueError: a negative or NaN lr, eps or weight_decay, a beta outside [0, 1), a max_grad_norm that is not positive,
     a state dict of another optimizer, of AMSGrad, or of `maximize=True`. RuntimeError: a sparse or complex gradient.
@@ -91,7 +93,7 @@ class AdamW(torch.optim.Optimizer):
         self._counted = []
         divisor: Tensor | None = None  # of all gradients: 1 or norm / maximum, decided on the device
         if self.max_grad_norm is not None:
-            norm = self.last_grad_norm = _global_norm(grads)
+            norm = self.last_grad_norm = global_norm(grads)
             divisor = torch.where(norm <= self.max_grad_norm, 1.0, (norm + 1e-6) / self.max_grad_norm)
             if norm.device.type == "cpu" and divisor == 1:  # asking costs nothing there, and spares a pass over .grad
                 divisor = None
@@ -99,12 +101,16 @@ class AdamW(torch.optim.Optimizer):
         for group, params in groups:
             for device in {p.device for p in params}:
                 here = [p for p in params if p.device == device]
-                states = [self._state(p, group) for p in here]
+                states = [self.state_of(p, group) for p in here]
+                gradients = [p.grad for p in here]
+                if any(map(is_split, here)):  # each process updates what it holds
+                    states = [{key: local(value) for key, value in state.items()} for state in states]
+                    here, gradients = ([local(x) for x in xs] for xs in (here, gradients))
                 torch._foreach_add_([state["step"] for state in states], 1)
                 if skip is not None:
                     self._counted += [state["step"] for state in states]
                 there = (None if x is None else x.to(device) for x in (divisor, skip))
-                self._update(here, [p.grad for p in here], states, group, *there)
+                self._update(here, gradients, states, group, *there)
         return loss
 
     def uncount(self) -> None:
@@ -150,7 +156,8 @@ class AdamW(torch.optim.Optimizer):
         """What the state of a parameter of this group consists of."""
         return {"step", "exp_avg", "exp_avg_sq"}
 
-    def _state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+    def state_of(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        """The state of a parameter, of a group, made where there is none yet."""
         state: dict[str, Tensor] = self.state[p]
         if not state:
             # The count is kept on the CPU, as torch does: bias corrections are plain numbers, and no device must wait.
@@ -245,16 +252,6 @@ def _fused_update(
 def _fusible(p: Tensor, grad: Tensor) -> bool:
     """Whether torch's fused CPU kernel is right for p: it reads memory in order, whatever the strides say."""
     return p.device.type == "cpu" and p.is_contiguous() and grad.is_contiguous() and grad.dtype == p.dtype
-
-
-def _global_norm(grads: list[Tensor]) -> Tensor:
-    """The L2 norm of all of them together, float32 at least (again in `lehr.nn`, which this may not import)."""
-    if not grads:
-        return torch.tensor(0.0)
-    wide = functools.reduce(torch.promote_types, (grad.dtype for grad in grads), torch.float32)
-    norms = torch._foreach_norm(grads, 2, wide)
-    norm: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device) for norm in norms]))
-    return norm
 
 
 def _check(group: dict[str, Any]) -> None:

@@ -9,6 +9,8 @@ Reads one request a line on stdin and answers on stdout. A request is JSON: `wor
   or os.mkdir (counted from the first, in all threads); `count`: a path for the number of such calls in a whole run;
 * `file_limit`: RLIMIT_FSIZE in bytes; a write beyond it fails with "file too large", as on a full disk;
 * `nonfinite`: {"calls": [...], "value": "nan"}: the n-th losses that are asked for are that;
+* `env`: environment variables of that process;
+* `stop_at`: SIGSTOP itself at the n-th loss that is asked for, as if it hung; `die_at`: SIGKILL; `term_at`: SIGTERM;
 * `plain`: without curves.png and sample.txt at the end, which take longer than a run of a dozen updates;
 * `no_capabilities`: root may no longer write where the permissions say it may not.
 
@@ -66,6 +68,21 @@ def spoil_losses(calls, value):
     TransformerLM.loss = loss
 
 
+def hurt_at(call, signum):
+    from lehr.nn import TransformerLM
+
+    real, count = TransformerLM.loss, 0
+
+    def loss(self, ids, targets):
+        nonlocal count
+        count += self.training
+        if self.training and count == call:
+            os.kill(os.getpid(), signum)
+        return real(self, ids, targets)
+
+    TransformerLM.loss = loss
+
+
 def leave_out_pictures():
     from lehr.train import finish
 
@@ -86,6 +103,11 @@ def child(request):
         os.dup2(os.open(f"{request['out']}.{ending}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    os.environ.update(request.get("env", {}))
+    for fault in ("stop", "die", "term"):
+        if f"{fault}_at" in request:
+            signum = {"stop": signal.SIGSTOP, "die": signal.SIGKILL, "term": signal.SIGTERM}[fault]
+            hurt_at(request[f"{fault}_at"], signum)
     if "file_limit" in request:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_limit"], resource.RLIM_INFINITY))
     if "nonfinite" in request:

@@ -27,6 +27,7 @@ def test_every_key_of_the_plan_is_there():
     assert set(sections["train"]) == {
         *("steps", "batch_size", "micro_batch_size", "seed", "precision", "compile", "device"),
         *("log_every", "eval_every", "eval_batches", "checkpoint_every", "keep", "on_nonfinite"),
+        *("parallel", "timeout"),
     }
 
 

@@ -2,12 +2,15 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from matplotlib import image
+
+from lehr.train.config import Config, assign
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,6 +45,18 @@ def test_two_groups_of_which_one_comes_later_learn(tmp_path):
     first, late = out.splitlines()[0], out.splitlines()[2]  # updates 0 and 50
     assert "head 1.00e-03 (decay 0.100)" in first and "body" not in first
     assert "head" in late and "body" in late
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the script is bash")
+def test_the_slurm_script_is_bash_and_says_what_lehr_train_knows(tmp_path):
+    script = ROOT / "examples" / "slurm.sh"
+    assert subprocess.run(["bash", "-n", script]).returncode == 0
+    words = re.search(r"-m (lehr train .*)", script.read_text(), re.DOTALL)[1].replace("\\\n", " ")
+    options = re.findall(r"--[a-z-]+", words)
+    known = subprocess.run([sys.executable, "-m", "lehr", "train", "--help"], capture_output=True, text=True).stdout
+    assert len(options) >= 5 and all(option in known for option in options)
+    settings = re.findall(r"--set (\S+)", words)
+    assert len(settings) == 2 and assign(Config(), *settings)
 
 
 def test_four_schedules_are_drawn(tmp_path):

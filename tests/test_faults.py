@@ -466,7 +466,8 @@ def test_a_folder_that_turns_read_only_ends_the_run_with_a_clear_error(forks, te
 
 def test_the_reliability_page_names_tests_that_exist():
     here = Path(__file__).parent
-    named = set(re.findall(r"`(test_\w+)`", (here.parent / "docs" / "reliability.md").read_text()))
+    page, scale = ((here.parent / "docs" / name).read_text() for name in ("reliability.md", "scale.md"))
+    named = set(re.findall(r"`(test_\w+)`", page + scale))
     defined = {
         name for file in here.glob("test_*.py") for name in re.findall(r"^def (test_\w+)", file.read_text(), re.M)
     }

@@ -154,7 +154,7 @@ def test_a_skipped_update_leaves_everything_and_one_that_is_not_skipped_changes_
             p.grad.mul_(bad)
         if on_device and skip is not None:  # as on an accelerator, where nobody looks at `skip`
             with torch.no_grad():
-                states = [optimizer._state(p, group) for p in group["params"]]
+                states = [optimizer.state_of(p, group) for p in group["params"]]
                 optimizer._update(group["params"], [p.grad for p in group["params"]], states, group, None, skip)
         elif skip is not None:
             optimizer.step(skip=skip)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from lehr import __version__
 from lehr.cli import comparing, schedules, tools, training
 from lehr.cli.options import Parser
-from lehr.train import RunFailed, Stopped
+from lehr.train import RunFailed, Stopped, ToldElsewhere
 from lehr.words import nearest
 
 
@@ -31,10 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + stop.signum
     except KeyboardInterrupt:
         return 130
+    except ToldElsewhere:
+        return 1
     except (RunFailed, ValueError, OSError, ModuleNotFoundError) as error:
         if debug:
             raise
-        print("lehr: " + " ".join(str(error).split()), file=sys.stderr)
+        # of several processes that torchrun began, each finds the same wrong with the request
+        if isinstance(error, RunFailed) or os.environ.get("LOCAL_RANK", "0") == "0":
+            print("lehr: " + " ".join(str(error).split()), file=sys.stderr)
         return 1 if isinstance(error, RunFailed) else 2
 
 

@@ -5,7 +5,6 @@ arXiv 2302.13971): the model of Stanford CS336, assignment 1. Shapes are in the 
 through the layers, [batch, heads, seq, d_head] through attention; "..." is any leading axes, none included.
 """
 
-import functools
 import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lehr.nn import passes
+from lehr.sharding import global_norm, local
 
 __all__ = [
     "Block",
@@ -156,8 +156,9 @@ def gradient_clipping(
     above the maximum are multiplied by maximum / (norm + eps), the others by 1 (Pascanu et al. 2013, arXiv 1211.5063).
     Parameters without a gradient are passed over; without any gradient the norm is 0. If a gradient is NaN or inf so
     is the norm, and the clipped gradients are not to be used; `error_if_nonfinite=True` raises RuntimeError instead and
-    leaves them alone (and must wait for the device to know). `max_norm` is torch's name for `max_l2_norm`: both, or
-    neither, raise TypeError; a negative or NaN maximum raises ValueError.
+    leaves them alone (and must wait for the device to know). Of gradients that are split over processes (DTensor) it is
+    the norm of all. `max_norm` is torch's name for `max_l2_norm`: both, or neither, raise TypeError; a negative or NaN
+    maximum raises ValueError.
 
     >>> weight = nn.Parameter(torch.zeros(2))
     >>> weight.grad = torch.tensor([3.0, 4.0])
@@ -173,23 +174,13 @@ def gradient_clipping(
 
     tensors = [parameters] if isinstance(parameters, Tensor) else parameters
     grads = [tensor.grad.detach() for tensor in tensors if tensor.grad is not None]
-    norm = _global_norm(grads)
+    norm = global_norm(grads)
     if error_if_nonfinite and not norm.isfinite():
         raise RuntimeError(f"the norm of the gradients is {norm.item()}; they have not been clipped")
     # Multiplying by 1 costs less than asking the device whether to. A NaN norm is not <= maximum: it spreads.
     factor = torch.where(norm <= maximum, 1.0, maximum / (norm + eps))
     for device in {grad.device for grad in grads}:
-        torch._foreach_mul_([grad for grad in grads if grad.device == device], factor.to(device))
-    return norm
-
-
-def _global_norm(grads: list[Tensor]) -> Tensor:
-    """The L2 norm of all of them together, float32 at least (again in `lehr.optimizer`, which may not import this)."""
-    if not grads:
-        return torch.tensor(0.0)
-    wide = functools.reduce(torch.promote_types, (grad.dtype for grad in grads), torch.float32)
-    norms = torch._foreach_norm(grads, 2, wide)
-    norm: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device) for norm in norms]))
+        torch._foreach_mul_([local(grad) for grad in grads if grad.device == device], factor.to(device))
     return norm
 
 

@@ -10,6 +10,10 @@ class RunFailed(Exception):
     """The run cannot go on; the message is one line for the person at the terminal."""
 
 
+class ToldElsewhere(RunFailed):
+    """The run cannot go on, and another of its processes has said why."""
+
+
 class Stopped(BaseException):
     """SIGINT or SIGTERM (`signum`) ended the run. Like KeyboardInterrupt, no `except Exception` swallows it."""
 

@@ -16,6 +16,7 @@ from lehr.words import nearest, read_number
 PRECISIONS = ("float32", "bfloat16")
 DEVICES = ("cpu", "cuda", "mps")
 DTYPES = ("uint8", "uint16", "uint32")
+PARALLEL = ("none", "ddp", "fsdp")
 OPTIMIZERS = ("adamw", "muon")
 MUONS = ("momentum", "matrix_lr_ratio")  # what only Muon looks at
 ON_NONFINITE = ("stop", "skip", "rollback")
@@ -71,7 +72,9 @@ class ScheduleTexts:
 
 @dataclass(frozen=True)
 class Train:
-    """The loop. `batch_size` is sequences per update; `micro_batch_size=0` takes them all at once."""
+    """The loop. `batch_size` is sequences per update over all processes; each takes `micro_batch_size` of its share at
+    once, or the whole share for 0.
+    """
 
     steps: int = 600
     batch_size: int = 16
@@ -86,6 +89,8 @@ class Train:
     checkpoint_every: int = 200
     keep: int = 3
     on_nonfinite: str = "stop"  # what follows an update whose loss or gradients are not finite, see train.nonfinite
+    parallel: str = ""  # several processes (torchrun): ddp or fsdp; empty: ddp. One process alone is none of them
+    timeout: float = 600.0  # seconds that the processes wait for one of them, before it is taken to hang
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,8 @@ class Config:
         self._require("train.precision", self.train.precision in ("", *PRECISIONS), "is float32 or bfloat16")
         modes = self.train.on_nonfinite in ON_NONFINITE
         self._require("train.on_nonfinite", modes, f"is one of {', '.join(ON_NONFINITE)}")
+        parallel = self.train.parallel in ("", *PARALLEL)
+        self._require("train.parallel", parallel, f"is one of {', '.join(PARALLEL)}")
         self._require("model.dropout", 0 <= self.model.dropout < 1, "is in [0, 1)")
         device = self.train.device.partition(":")[0]
         self._require("train.device", device in ("", *DEVICES), f"is one of {', '.join(DEVICES)}")
@@ -146,7 +153,7 @@ class Config:
 _ABOVE_ZERO = (
     *("model.context_length", "model.d_model", "model.num_layers", "model.num_heads", "model.d_ff", "model.rope_theta"),
     *("optimizer.lr", "optimizer.eps", "optimizer.max_grad_norm", "optimizer.matrix_lr_ratio"),
-    *("train.steps", "train.batch_size", "train.log_every", "train.keep"),
+    *("train.steps", "train.batch_size", "train.log_every", "train.keep", "train.timeout"),
 )
 _NOT_NEGATIVE = (
     *("model.vocab_size", "optimizer.weight_decay", "train.micro_batch_size", "train.seed"),

@@ -23,13 +23,15 @@ class Windows:
     """The training text as windows of `context_length` tokens in a shuffled order that is a function of the seed.
 
     Every epoch visits each window once, in an order and from an offset of its own. Nothing is kept between batches:
-    `batch(step)` costs the same for step 0 and step 10**9. Raises ValueError if the text is shorter than one window.
+    `batch(step)` costs the same for step 0 and step 10**9. `rows` are those of each batch that are read: on several
+    processes each reads its own. Raises ValueError if the text is shorter than one window.
     """
 
     tokens: Ids
     context_length: int
     batch_size: int
     seed: int
+    rows: range | None = None
 
     def __post_init__(self) -> None:
         need = self.context_length + 1
@@ -47,6 +49,8 @@ class Windows:
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and next-token targets of update `step`, int64 [batch, context] each."""
         starts = self.of_batch(step)
+        if self.rows is not None:
+            starts = starts[self.rows.start : self.rows.stop]
         windows = np.stack([self.tokens[start : start + self.context_length + 1] for start in starts])
         ids = torch.from_numpy(windows.astype(np.int64))
         return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()

@@ -15,8 +15,9 @@ class Memory(NamedTuple):
     snapshot: int
 
 
-def memory(config: Config, parameters: int) -> Memory:
-    """Estimate the memory of a training step, in bytes, over Python's and torch's own few hundred megabytes.
+def memory(config: Config, parameters: int, processes: int = 1, sharded: bool = False) -> Memory:
+    """Estimate the memory of a training step in each process, in bytes, over Python's and torch's own few hundred
+    megabytes; `sharded` (FSDP) is the state divided among them.
 
     The state is four float32 numbers a parameter: weight, gradient and AdamW's two moments. The activations are those
     that autograd keeps in `lehr.nn`, counted there with `saved_tensors_hooks` (a test counts again): for each token and
@@ -24,7 +25,8 @@ def memory(config: Config, parameters: int) -> Memory:
     too, and the attention's scores, num_heads context_length, up to a context of 512 on a CPU. The head's logits are
     never held whole. Dropout keeps its draws, which on a CPU are as wide as what they are drawn for: two a layer and
     one for the embeddings, d_model numbers a token each. A checkpoint is written from a copy of weights and moments,
-    three float32 numbers a parameter.
+    three float32 numbers a parameter. With `model.checkpoint_activations` only what goes into a layer is kept, and one
+    layer at a time is whole.
 
     The peak of a process lies above the sum, by a sixth to a half where it was measured (docs/reliability.md): the
     gradients of a layer's activations are held for a moment, and what is freed is not always given back.
@@ -33,16 +35,21 @@ def memory(config: Config, parameters: int) -> Memory:
     28
     """
     model = config.model
-    tokens = (config.train.micro_batch_size or config.train.batch_size) * model.context_length
+    share = config.train.batch_size // processes
+    tokens = min(config.train.micro_batch_size or share, share) * model.context_length
     held = config.train.device in ("", "cpu") and model.context_length <= 512
     scores = model.num_heads * model.context_length if held else model.d_model
     half = config.train.precision == "bfloat16"
     numbers = tokens * ((10 if half else 8) * model.d_model + 3 * model.d_ff + scores)
     copies = 4 * model.d_model**2 + 3 * model.d_model * model.d_ff if half else 0
     width = 2 if half else 4
-    activations = model.num_layers * width * (numbers + copies)
+    layer = width * (numbers + copies)
+    drawn = 0  # for the embeddings
     if model.dropout:
         on_cpu = config.train.device in ("", "cpu")
-        drawn = 2 * model.num_layers * width + 4 if on_cpu else 2 * model.num_layers + 1  # elsewhere a byte each
-        activations += drawn * tokens * model.d_model
-    return Memory(16 * parameters, activations, 12 * parameters)
+        layer += 2 * tokens * model.d_model * (width if on_cpu else 1)
+        drawn = tokens * model.d_model * (4 if on_cpu else 1)
+    kept = model.num_layers * layer
+    if model.checkpoint_activations:  # what goes into each layer, and all of one
+        kept = model.num_layers * 4 * tokens * model.d_model + layer
+    return Memory(16 * parameters // (processes if sharded else 1), kept + drawn, 12 * parameters)

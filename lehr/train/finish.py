@@ -39,13 +39,15 @@ def announce(report: Report, parts: Parts, folder: Path) -> None:
         f"cost     {steps:,} steps of {parts.tokens_per_step:,} tokens = {count(tokens)} tokens, "
         f"{tokens / text:.2g} passes over the text"
     )
-    step = memory(config, parameters)
+    step = memory(config, parameters, parts.world.size, parts.world.mode == "fsdp")
     report.say(
         f"memory   about {size(step.state)} for weights, gradients and moments, "
-        f"{size(step.activations)} for the activations of {config.train.micro_batch_size} sequences, "
+        f"{size(step.activations)} for the activations of {parts.micro_batch} sequences, "
         f"{size(step.snapshot)} while a checkpoint is written"
+        + (", the first two in each process" if parts.world.size > 1 else "")
     )
-    report.say(f"machine  {config.train.device}, {config.train.precision}")
+    several = f", {parts.world.size} processes ({parts.world.mode})" if parts.world.size > 1 else ""
+    report.say(f"machine  {config.train.device}, {config.train.precision}{several}")
     at_once = retention.most_at_once(config.train.keep, steps, config.train.checkpoint_every)
     if at_once:
         need, free = at_once * parts.checkpoint_bytes, retention.free_bytes(folder)

@@ -6,6 +6,7 @@ a folder can execute when it is loaded: tensors are safetensors, the rest is JSO
 """
 
 import errno
+import itertools
 import json
 import os
 import re
@@ -70,8 +71,12 @@ def _files(snapshot: Snapshot) -> dict[str, Iterable[Any]]:
         "model.safetensors": as_safetensors(snapshot.model),
         "optimizer.safetensors": as_safetensors(snapshot.optimizer),
         "state.json": [_json({"format": FORMAT, **snapshot.state})],
-        "random-00000.json": [_json(snapshot.random, indent=None)],
+        **{_random(rank): [_json(states, indent=None)] for rank, states in enumerate(snapshot.random)},
     }
+
+
+def _random(rank: int) -> str:
+    return f"random-{rank:05d}.json"
 
 
 def _json(data: Any, indent: int | None = 1) -> bytes:
@@ -90,7 +95,9 @@ def read(folder: Path) -> dict[str, Any]:
         _check_format(folder, state)
         state["optimizer"] = optimizer_state(state, load_file(folder / "optimizer.safetensors"))
         state["model"] = load_file(folder / "model.safetensors")
-        state["random"] = json.loads((folder / "random-00000.json").read_text(encoding="utf-8"))
+        names = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        randoms = itertools.takewhile(names.__contains__, map(_random, itertools.count()))
+        state["random"] = [json.loads((folder / name).read_text(encoding="utf-8")) for name in randoms]
         state["step"] = int(state["step"])
     except Newer:
         raise

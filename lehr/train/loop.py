@@ -5,12 +5,11 @@ checkpoints are named by step. Nothing else has to be advanced, saved or restore
 where a run was rolled back: `shift`, the batches it has left out since.)
 """
 
-import math
 import os
 import signal
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,28 @@ import torch
 
 from lehr.nn import gradient_clipping
 from lehr.plot import warmup_end
-from lehr.train import RunFailed, Stopped, finish, folders, lock, nonfinite, retention, setup, snapshot, tracking
+from lehr.spec import parse
+from lehr.train import (
+    RunFailed,
+    Stopped,
+    finish,
+    folders,
+    lock,
+    nonfinite,
+    parallel,
+    retention,
+    setup,
+    sharded,
+    snapshot,
+    tracking,
+)
 from lehr.train import config as configs
 from lehr.train import resume as resuming
 from lehr.train.config import Config
-from lehr.train.data import held_out
+from lehr.train.evaluation import validation
+from lehr.train.following import Contributor, Order, Silence, Unwritten
 from lehr.train.metrics import Log
+from lehr.train.parallel import Agreed, World
 from lehr.train.report import Report
 from lehr.train.resume import Branch
 from lehr.train.setup import Parts
@@ -50,9 +65,29 @@ def train(
     and says what the run would be.
 
     Raises ValueError or OSError for a request that makes no sense, before anything is trained; RunFailed when the run
-    cannot go on; Stopped after SIGINT or SIGTERM.
+    cannot go on; Stopped after SIGINT or SIGTERM. Of several processes (torchrun) each calls it; the first does what is
+    said here, and the others follow.
     """
-    parts = setup.build(config)
+    with parallel.joined(config.train, setup.choose_device) as world:
+        parts = setup.build(config, world)
+        if world.rank:
+            follow(parts)
+        else:
+            lead(parts, folder, resume, or_start, dry_run, on_mismatch, branch, other_data)
+
+
+def lead(
+    parts: Parts,
+    folder: Path | None,
+    resume: bool,
+    or_start: bool,
+    dry_run: bool,
+    on_mismatch: str,
+    branch: Branch | None,
+    other_data: bool,
+) -> None:
+    """`train` on process 0."""
+    world = parts.world
     history: dict[str, Any] = {}
     opened = None
     if branch is not None:
@@ -76,7 +111,7 @@ def train(
             # it has begun since the command line was read
             raise ValueError(f"{folder} holds a run; write --resume to go on with it, or another --out")
         told = Path(os.devnull) if look else folder / "log.txt"
-        report = stack.enter_context(closing(Report(told, config.train.steps)))
+        report = stack.enter_context(closing(Report(told, parts.config.train.steps)))
         asked = stack.enter_context(listening())
         for name in [] if look else retention.sweep(folder):
             report.say(f"a save was cut short ({name}): its half-written files are removed")
@@ -91,6 +126,9 @@ def train(
             parts, history = resuming.choose_plan(folder, parts, opened[1]["step"] if opened else 0, on_mismatch)
         report.steps = parts.config.train.steps
         finish.announce(report, parts, folder)
+        world.tell(
+            None if dry_run else Order.of(parts, folder, resumed=opened is not None, branched=branch is not None)
+        )
         if look:
             report.say("dry run: config.json is left as it is, nothing is trained")
             return
@@ -108,14 +146,10 @@ def train(
         stack.enter_context(tracking.follow(log, parts, folder, report))
         if branch is not None:  # its own from the beginning: it can be resumed without its parent
             (folder / "checkpoints").mkdir(exist_ok=True)
-            folders.write(folder / "checkpoints", take(parts, start, shift, log))
-        bad = nonfinite.rolled_back(folder)
-        while True:
-            try:
-                loop(parts, folder, start, log, report, shift, asked)
-                break
-            except nonfinite.RollBack as back:
-                start, shift = roll_back(folder, parts, log, report, back, bad)
+            taken = take(parts, start, shift, log)
+            assert taken is not None
+            folders.write(folder / "checkpoints", taken)
+        parts = run(parts, folder, start, log, report, shift, asked)
         try:
             log.sync()
             report.say("training complete")
@@ -129,6 +163,39 @@ def train(
             raise RunFailed(
                 f"all updates are done, but {folder} could not be finished: {error}; write --resume"
             ) from error
+
+
+def follow(parts: Parts) -> None:
+    """`train` on the other processes: the same updates, and nothing written."""
+    with listening() as asked:
+        order: Order | None = parts.world.tell()
+        if order is not None:  # none comes of a dry run
+            _obey(order, parts, asked)
+
+
+def _obey(order: Order, parts: Parts, asked: Asked) -> None:
+    parts = replace(parts, config=order.config, schedule=parse(order.config.schedule.lr))
+    report, log, start, shift = Silence(order.config.train.steps), Unwritten(), 0, 0
+    if order.resumed:
+        start, shift = resuming.load(parts, None)
+    if order.branched:
+        take(parts, start, shift, log)
+    run(parts, order.folder, start, log, report, shift, asked)
+
+
+def run(parts: Parts, folder: Path, start: int, log: Log, report: Report, shift: int, asked: Asked) -> Parts:
+    """The updates from `start` to the last, rolled back where `train.on_nonfinite` says so.
+
+    Returns the parts with a model that process 0 can use without the others.
+    """
+    bad = parts.world.tell(None if parts.world.rank else nonfinite.rolled_back(folder))
+    while True:
+        try:
+            loop(parts, folder, start, log, report, shift, asked)
+            break
+        except nonfinite.RollBack as back:
+            start, shift = roll_back(folder, parts, log, report, back, bad)
+    return replace(parts, model=sharded.alone(parts.model, partial(setup.make_model, parts.config), parts.world))
 
 
 def _enter(folder: Path, stack: ExitStack) -> None:
@@ -148,20 +215,22 @@ def loop(
     Update `step` takes the batch `step + shift`. `asked` says what signals ask for.
     """
     asked = asked or Asked()
+    world = parts.world
     settings, schedule, peak = parts.config.train, parts.schedule, parts.config.optimizer.lr
-    model, optimizer, device = parts.model, parts.optimizer, parts.device
-    parameters = list(model.parameters())
-    loss_of = torch.compile(model.loss) if settings.compile else model.loss
+    optimizer, device = parts.optimizer, parts.device
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    loss_of = torch.compile(sharded.loss_of(parts.trained)) if settings.compile else sharded.loss_of(parts.trained)
     warmup = warmup_end(schedule)
-    guard = nonfinite.Guard(parts, folder, report, shift, nonfinite.in_a_row(log.rows, start))
-    writer = Writer(folder / "checkpoints", settings.keep, log.losses, before=log.sync)
+    skipped = world.tell(nonfinite.in_a_row(log.rows, start))
+    guard = nonfinite.Guard(parts, folder, report, shift, skipped)
+    writer: Writer = Contributor()
+    if not world.rank:
+        writer = Writer(folder / "checkpoints", settings.keep, log.losses, before=log.sync)
 
     def evaluate(step: int) -> None:
-        if log.evaluated(step):  # a resumed run may stand where it was evaluated already
-            return
-        if (row := validation(parts, lambda: bool(asked.stop))) is not None:
+        if (row := validation(parts, asked)) is not None:
             log.write({"step": step, **row})
-            report.say(f"validation loss {log.rows[-1]['val_loss']:.4f} after {step:,} updates")
+            report.say(f"validation loss {row['val_loss']:.4f} after {step:,} updates")
 
     def settle() -> bool:
         """Whether the update judged last was made; if not, its row is written here."""
@@ -177,17 +246,19 @@ def loop(
         writer.wait()
         if step == start and step in dict(folders.all_folders(folder / "checkpoints")):
             writer.saved = step
-        if step != writer.saved:
+        if world.tell(step != writer.saved):
             writer.save(partial(take, parts, step, shift, log))
             writer.wait()
 
     try:
         report.begin(start)
-        if settings.eval_every and (start % settings.eval_every == 0 or not log.rows or start == settings.steps):
+        due = settings.eval_every and (start % settings.eval_every == 0 or not log.rows or start == settings.steps)
+        if world.tell(due and not log.evaluated(start)):  # a resumed run may stand where it was evaluated already
             evaluate(start)
-        if asked.stop:  # before the first update; that evaluation may be half done, so the run resumes here
+        wanted = world.agree(asked)
+        if wanted.stop:  # before the first update; that evaluation may be half done, so the run resumes here
             keep(start)
-            stop(report, writer, asked.stop, start)
+            stop(report, writer, wanted.stop, start, world)
         logged_at, logged = time.perf_counter(), start
         for step in range(start, settings.steps):
             guard.begin()
@@ -198,26 +269,31 @@ def loop(
 
             # 2) its batch, forward and backward, a micro-batch at a time; the parts add up to the batch's mean
             loss = torch.zeros((), device=device)
-            inputs, targets = (half.split(settings.micro_batch_size) for half in parts.windows.batch(step + shift))
-            for x, y in zip(inputs, targets, strict=True):
-                with parts.autocast():
-                    share = loss_of(x.to(device), y.to(device)) / len(inputs)
-                share.backward()
+            inputs, targets = (half.split(parts.micro_batch) for half in parts.batch(step + shift))
+            for number, (x, y) in enumerate(zip(inputs, targets, strict=True), 1):
+                with sharded.accumulating(parts.trained, last=number == len(inputs)):
+                    with parts.autocast():
+                        share = loss_of(x, y) / len(inputs)
+                    share.backward()
                 loss += share.detach()
+            loss = world.mean(loss)  # equal shares: the mean over all tokens
 
             # 3) clip, then update; an update that is not finite never touches the weights
             norm = gradient_clipping(parameters, parts.config.optimizer.max_grad_norm)
             settle()  # of the update before, where that was left open
             optimizer.step(skip=guard.judge(step, lr, loss, norm))
             optimizer.zero_grad(set_to_none=True)
+            if step == start:
+                world.hurry(settings.timeout)
 
             # 4) log, evaluate, checkpoint, in this order
             done = step + 1
             last = done == settings.steps
             logs = step % settings.log_every == 0 or last
-            evaluates = settings.eval_every and (last or (done % settings.eval_every == 0 and not asked.stop))
-            saves = (settings.checkpoint_every and (last or done % settings.checkpoint_every == 0)) or writer.due
-            looks = device.type == "cpu" or logs or evaluates or saves or asked.save or asked.stop
+            wanted |= world.agree(asked, writer.due)
+            evaluates = settings.eval_every and (last or (done % settings.eval_every == 0 and not wanted.stop))
+            saves = (settings.checkpoint_every and (last or done % settings.checkpoint_every == 0)) or wanted.due
+            looks = device.type == "cpu" or logs or evaluates or saves or wanted.save or wanted.stop
             if looks and settle() and logs:
                 now = time.perf_counter()
                 per_step = (now - logged_at) / (done - logged)
@@ -232,9 +308,10 @@ def loop(
             pause = time.perf_counter()
             if evaluates:
                 evaluate(done)
+                wanted |= world.agree(asked)
             # What is asked from here on is done after the next update. (A stop in the middle of the evaluation is
             # obeyed here: the evaluation is made up for when the run resumes.)
-            stopping, by_signal, asked.save = asked.stop, asked.save, False
+            stopping, by_signal, wanted = wanted.stop, wanted.save, Agreed()
             if saves or by_signal or stopping:
                 settle()
                 writer.save(partial(take, parts, done, shift, log))
@@ -247,14 +324,15 @@ def loop(
                 report.warn(line)
             logged_at += time.perf_counter() - pause  # speed is that of updates alone
             if stopping:
-                stop(report, writer, stopping, done)
-        if settings.checkpoint_every and start < settings.steps and writer.saved != settings.steps:
+                stop(report, writer, stopping, done, world)
+        if not world.rank and settings.checkpoint_every and start < settings.steps and writer.saved != settings.steps:
             raise RunFailed(
                 f"all updates are done, but the checkpoint after the last one could not be written: "
                 f"free some room for {folder}, and write --resume"
             )
     except nonfinite.Failed as failed:
         keep(failed.at)
+        world.meet()  # all fail, and the first of them says so
         saved = "and they are saved" if writer.saved == failed.at else "but they could not be saved"
         raise RunFailed(f"{failed.what}; the weights are still those before it, {saved}: {failed.advice}") from None
     except Exception:
@@ -263,13 +341,14 @@ def loop(
         raise
 
 
-def stop(report: Report, writer: Writer, signum: int, done: int) -> None:
-    """End a run that was asked to."""
+def stop(report: Report, writer: Writer, signum: int, done: int, world: World) -> None:
+    """End a run that was asked to, on all processes at once."""
     name = signal.Signals(signum).name
     if writer.saved == done:
         report.say(f"stopped by {name} after {done:,} updates; the checkpoint is written, go on with --resume")
     else:
         report.warn(f"stopped by {name} after {done:,} updates, which could not be saved; --resume goes on before them")
+    world.meet()  # the launcher would end those that are left as soon as the first is gone
     raise Stopped(signum)
 
 
@@ -281,13 +360,13 @@ def roll_back(
     `bad` has the batches that were gone back for before. Raises RunFailed if there is no checkpoint, or it has been
     gone back to too often.
     """
-    opened = resuming.find(folder, report)
-    if opened is None:
+    opened = None if parts.world.rank else resuming.find(folder, report)
+    if opened is None and not parts.world.rank:
         raise RunFailed(
             f"step {back.step} is not finite and there is no checkpoint to go back to; write a smaller "
             "--set train.checkpoint_every=N, or --on-nonfinite skip"
         )
-    step, shift = resuming.load(parts, opened[1])
+    step, shift = resuming.load(parts, opened[1] if opened else None)
     bad.add(back.batch)
     if sum(batch >= step + shift for batch in bad) > nonfinite.ROLLBACKS:
         raise RunFailed(
@@ -297,37 +376,13 @@ def roll_back(
     parts.optimizer.zero_grad(set_to_none=True)
     log.cut(step)
     shift = back.batch + 1 - step
-    report.say(resuming.restored(parts, opened[0], step, shift, "rolled back to"))
+    if opened:
+        report.say(resuming.restored(parts, opened[0], step, shift, "rolled back to"))
     return step, shift
 
 
-@torch.no_grad()
-def validation(parts: Parts, stopped: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
-    """The mean loss over held-out windows: val_loss (nats per token), val_bpb (bits per byte, None where the bytes of
-    the tokens are not known), val_tokens.
-
-    None if `stopped()` came true in the middle: a run that is to end does not first finish a long evaluation.
-    """
-    settings, context = parts.config.train, parts.config.model.context_length
-    sizes = torch.from_numpy(parts.corpus.tokenizer.token_bytes)
-    total, tokens, size = 0.0, 0, 0
-    parts.model.eval()
-    for x, y in held_out(parts.corpus.val, context, settings.micro_batch_size, settings.eval_batches):
-        if stopped():
-            break
-        with parts.autocast():
-            total += parts.model.loss(x.to(parts.device), y.to(parts.device)).item() * y.numel()
-        tokens += y.numel()
-        size += int(sizes[y].sum())
-    parts.model.train()
-    if stopped():
-        return None
-    mean = total / tokens
-    return {"val_loss": mean, "val_bpb": total / math.log(2) / size if size else None, "val_tokens": tokens}
-
-
-def take(parts: Parts, step: int, shift: int, log: Log) -> snapshot.Snapshot:
-    """A copy of all that a checkpoint after `step` completed updates holds."""
+def take(parts: Parts, step: int, shift: int, log: Log) -> snapshot.Snapshot | None:
+    """A copy of all that a checkpoint after `step` completed updates holds; the other processes give their part."""
     facts = {
         "schedule": str(parts.schedule),
         "fingerprint": parts.schedule.fingerprint,
@@ -344,4 +399,4 @@ def take(parts: Parts, step: int, shift: int, log: Log) -> snapshot.Snapshot:
         "text": setup.text_facts(parts.corpus),
         "versions": setup.versions(),
     }
-    return snapshot.take(parts.model, parts.optimizer, step, facts)
+    return sharded.take(parts.model, parts.optimizer, step, facts, parts.world)

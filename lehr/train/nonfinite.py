@@ -83,7 +83,10 @@ class Guard:
             self._drawn = draws(self._parts.device)
 
     def judge(self, step: int, lr: float, loss: Tensor, norm: Tensor) -> Tensor:
-        """Whether update `step` must be skipped, as a 0-d boolean tensor on the device; `loss` is kept, not copied."""
+        """Whether update `step` must be skipped, as a 0-d boolean tensor on the device; `loss` is kept, not copied.
+
+        `loss` and `norm` are those of all processes, so that all come to the same verdict.
+        """
         bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
         self._pending = _Update(step, lr, loss, norm, bad, self._drawn)
         if bad.device.type == "cuda":
@@ -139,6 +142,8 @@ class Guard:
             raise self._failed
 
     def _record(self, update: _Update, loss: float, norm: float, then: str) -> None:
+        if self._parts.world.rank:
+            return  # process 0 writes it
         batch = update.step + self._shift
         row = {
             "step": update.step, "lr": update.lr, "loss": _number(loss), "grad_norm": _number(norm), "then": then,

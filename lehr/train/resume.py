@@ -11,7 +11,7 @@ from typing import Any
 from lehr.schedule import Schedule
 from lehr.spec import Clock, parse
 from lehr.train import config as configs
-from lehr.train import folders, setup
+from lehr.train import folders, setup, sharded
 from lehr.train.report import Report
 from lehr.train.setup import Parts
 from lehr.train.snapshot import restore_random
@@ -39,11 +39,18 @@ def find(folder: Path, report: Report, look: bool = False) -> tuple[Path, dict[s
     return None
 
 
-def load(parts: Parts, state: dict[str, Any]) -> tuple[int, int]:
-    """Put a checkpoint into model, optimizer and generators; return its step and the shift of its batches."""
+def load(parts: Parts, state: dict[str, Any] | None) -> tuple[int, int]:
+    """Put a checkpoint into model, optimizer and generators; return its step and the shift of its batches.
+
+    On several processes all call it, and process 0 has the `state`.
+    """
+    if parts.world.size > 1:
+        facts = sharded.load(parts.model, parts.optimizer, state, parts.world)
+        return facts["step"], int(facts["data"]["shift"])
+    assert state is not None
     parts.model.load_state_dict(state["model"])
     parts.optimizer.load_state_dict(state["optimizer"])
-    restore_random(state["random"])
+    restore_random(state["random"][0])
     return state["step"], int(state["data"]["shift"])
 
 

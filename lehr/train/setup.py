@@ -5,11 +5,13 @@ import json
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import lehr
 from lehr.integrations.trackers import check_installed
@@ -19,10 +21,11 @@ from lehr.optimizer import AdamW, param_groups
 from lehr.schedule import Schedule
 from lehr.spec import Clock, parse
 from lehr.train import config as configs
-from lehr.train import pages
+from lehr.train import pages, sharded
 from lehr.train.config import Config
 from lehr.train.data import Corpus, Windows, load_corpus
 from lehr.train.durable import replace_text
+from lehr.train.parallel import World
 from lehr.train.runs import count_parameters
 from lehr.train.snapshot import seed_all
 from lehr.train.tokenizer import Characters, Subwords
@@ -34,6 +37,7 @@ BFLOAT16_WIDTH = 64  # on a CPU a 4-layer model of this width gained 1.8x; narro
 FREE = (
     *("train.log_every", "train.eval_every", "train.eval_batches", "train.checkpoint_every", "train.keep"),
     *("train.device", "train.compile", "model.checkpoint_activations", "train.micro_batch_size", "train.on_nonfinite"),
+    *("train.parallel", "train.timeout"),  # a batch is the same on any number of processes
     *("data.path", "data.field", "data.dtype", "data.tokenizer"),  # what was read is compared by its fingerprint
 )
 PLAN = ("train.steps", "optimizer.lr", "schedule.lr")  # what may change where --on-mismatch says how
@@ -41,7 +45,9 @@ PLAN = ("train.steps", "optimizer.lr", "schedule.lr")  # what may change where -
 
 @dataclass(frozen=True)
 class Parts:
-    """What the loop works on. `given` is the schedule's text before it was resolved to steps."""
+    """What the loop works on. `given` is the schedule's text before it was resolved to steps; `trained` is the model as
+    the processes of `world` train it (`sharded.wrapped`).
+    """
 
     config: Config
     given: str
@@ -50,6 +56,13 @@ class Parts:
     schedule: Schedule
     model: TransformerLM
     optimizer: AdamW
+    trained: nn.Module
+    world: World = field(default_factory=World)
+
+    @property
+    def micro_batch(self) -> int:
+        """Sequences that a process takes at once: no more than its share."""
+        return min(self.config.train.micro_batch_size, self.config.train.batch_size // self.world.size)
 
     @property
     def device(self) -> torch.device:
@@ -64,16 +77,46 @@ class Parts:
         """About what a checkpoint takes on the disk: weights, and the two moments of AdamW, in their own precision."""
         return 3 * sum(p.numel() * p.element_size() for p in self.model.parameters()) + 40_000
 
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets of this process's rows of a batch, on the device; CUDA copies them while it works."""
+        inputs, targets = self.windows.batch(step)
+        if self.device.type == "cuda":
+            inputs, targets = inputs.pin_memory(), targets.pin_memory()
+        return inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+
     def autocast(self) -> torch.autocast:
         """The context of forward passes: bfloat16 products where the run's precision says so."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.precision == "bfloat16")
 
 
-def build(config: Config) -> Parts:
+def build(config: Config, world: World | None = None) -> Parts:
     """Read the text, resolve the configuration, and make schedule, model and optimizer from the seed.
 
+    Every process of a `world` makes the same, but for its rows of each batch and its random states from here on.
     Raises ValueError, OSError or ModuleNotFoundError for what cannot be, before anything is written.
     """
+    world = world or World()
+    given = config.schedule.lr
+    corpus, config, windows = world.together(partial(_read, config, world))
+    for rank, (source, fingerprint) in enumerate(world.gather((corpus.source, corpus.fingerprint))):
+        if fingerprint != corpus.fingerprint:
+            raise ValueError(
+                f"the text of rank {rank} is another than that of rank 0: {source} [{fingerprint}] and {corpus.source} "
+                f"[{corpus.fingerprint}]; give every machine the same files"
+            )
+    if config.train.device == "cpu":
+        pages.keep_or_return(16 * count_parameters(configs.to_dict(config)["model"]))
+    seed_all(config.train.seed)
+    model = make_model(config)
+    trained = sharded.wrapped(model, world)
+    if world.rank:  # the same weights, another dropout
+        seed_all(config.train.seed + world.rank * 0x9E3779B97F4A7C15 % 2**62)
+    schedule, optimizer = parse(config.schedule.lr), make_optimizer(config, model)
+    return Parts(config, given, corpus, windows, schedule, model, optimizer, trained, world)
+
+
+def _read(config: Config, world: World) -> tuple[Corpus, Config, Windows]:
+    """The text, the resolved configuration, and the windows of this process."""
     check_installed(asdict(config.track), "track.")
     data = config.data
     corpus = load_corpus(data.path, data.tokenizer, data.val_fraction, data.field, data.dtype)
@@ -82,15 +125,21 @@ def build(config: Config) -> Parts:
             f"the held-out split has {len(corpus.val)} tokens and needs 2; "
             "give more text, or --set data.val_fraction=0.2"
         )
-    given = config.schedule.lr
     config = resolve(config, corpus)
-    windows = Windows(corpus.train, config.model.context_length, config.train.batch_size, config.train.seed)
-    sizes = configs.to_dict(config)["model"]
-    if config.train.device == "cpu":
-        pages.keep_or_return(16 * count_parameters(sizes))
-    seed_all(config.train.seed)
-    model = TransformerLM(**sizes).to(config.train.device)
-    return Parts(config, given, corpus, windows, parse(config.schedule.lr), model, make_optimizer(config, model))
+    if world.mode == "fsdp" and config.optimizer.name == "muon":
+        raise ValueError(
+            "optimizer.name=muon turns whole matrices, which train.parallel=fsdp splits; "
+            "write --set train.parallel=ddp, or --set optimizer.name=adamw"
+        )
+    settings = config.train
+    rows = world.rows(settings.batch_size)
+    windows = Windows(corpus.train, config.model.context_length, settings.batch_size, settings.seed, rows)
+    return corpus, config, windows
+
+
+def make_model(config: Config) -> TransformerLM:
+    """The model of a resolved configuration, on its device."""
+    return TransformerLM(**configs.to_dict(config)["model"]).to(config.train.device)
 
 
 def make_optimizer(config: Config, model: TransformerLM) -> AdamW:

@@ -1,5 +1,6 @@
 """What is asked of a run from outside: SIGINT and SIGTERM to save and stop, SIGUSR1 to save and go on."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +20,15 @@ class Asked:
 
 @contextmanager
 def listening() -> Iterator[Asked]:
-    """Collect signals instead of dying of them. A second SIGINT or SIGTERM stops at once, with nothing saved."""
-    asked = Asked()
+    """Collect signals instead of dying of them. A second SIGINT or SIGTERM stops at once, with nothing saved.
+
+    Under torchrun it does not: torchrun hands on what it gets, a cluster's manager signals both, and the two would be
+    taken for impatience. torchrun itself loses patience after 30 seconds (`--shutdown-timeout`).
+    """
+    asked, launched = Asked(), "TORCHELASTIC_RUN_ID" in os.environ
 
     def stop(signum: int, frame: Any) -> None:
-        if asked.stop:
+        if asked.stop and not launched:
             raise Stopped(signum)
         asked.stop = signum
 

@@ -2,6 +2,7 @@
 
 import copy
 import random
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,25 +16,42 @@ class Snapshot:
     """Copies on the CPU, contiguous: three times the parameters' memory under AdamW, for as long as it is written.
 
     `optimizer` is its state's tensors under "index.key"; `state` is plain data: step, the rest of the optimizer, and
-    the facts of the run; `random` the generators of this process, see `random_states`.
+    the facts of the run; `random` the generators of each process by rank, see `random_states`.
     """
 
     step: int
     model: dict[str, torch.Tensor]
     optimizer: dict[str, torch.Tensor]
     state: dict[str, Any]
-    random: dict[str, Any]
+    random: list[dict[str, Any]]
 
 
-def take(model: nn.Module, optimizer: torch.optim.Optimizer, step: int, facts: dict[str, Any]) -> Snapshot:
-    """Copy model, optimizer and random states after `step` completed updates; `facts` is plain data to keep beside."""
+def take(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    facts: dict[str, Any],
+    whole: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor,
+    randoms: list[dict[str, Any]] | None = None,
+) -> Snapshot:
+    """Copy model, optimizer and random states after `step` completed updates; `facts` is plain data to keep beside.
+
+    `whole` puts a tensor of several processes together, in the order of `tensors`; `randoms` are their random states.
+    """
     packed = optimizer.state_dict()
     items = packed["state"].items()
-    tensors = {f"{index}.{key}": _copy(v) for index, s in items for key, v in s.items() if torch.is_tensor(v)}
+    moments = {f"{index}.{key}": _copy(whole(v)) for index, s in items for key, v in s.items() if torch.is_tensor(v)}
     plain = {str(index): {key: v for key, v in s.items() if not torch.is_tensor(v)} for index, s in items}
     state = {"step": step, "optimizer": {"state": plain, "param_groups": packed["param_groups"]}, **facts}
-    weights = {name: _copy(value) for name, value in model.state_dict().items()}
-    return Snapshot(step, weights, tensors, copy.deepcopy(state), random_states())
+    weights = {name: _copy(whole(value)) for name, value in model.state_dict().items()}
+    return Snapshot(step, weights, moments, copy.deepcopy(state), randoms or [random_states()])
+
+
+def tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[torch.Tensor]:
+    """The tensors of a snapshot, in the order in which `take` copies them."""
+    for state in optimizer.state_dict()["state"].values():
+        yield from (value for value in state.values() if torch.is_tensor(value))
+    yield from model.state_dict().values()
 
 
 def _copy(tensor: torch.Tensor) -> torch.Tensor:

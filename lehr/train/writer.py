@@ -33,10 +33,11 @@ class Writer:
         self._missed = 0.0  # when a save found no room last, 0 once one succeeded
         self._thread: Thread | None = None
 
-    def save(self, take: Callable[[], Snapshot]) -> None:
+    def save(self, take: Callable[[], Snapshot | None]) -> None:
         """Take a snapshot and begin to write it. Waits for the one before: there is never more than one in memory."""
         self.wait()
         snapshot = take()
+        assert snapshot is not None  # None is what the processes get that do not write
         # a daemon: a second Ctrl-C must not wait for the disk, and what is half-written is not visible
         self._thread = Thread(target=self._run, args=(snapshot,), name="checkpoint", daemon=True)
         self._thread.start()
