@@ -271,13 +271,14 @@ def _figure(rows: int) -> tuple[Any, Any]:
 
 
 def _save(figure: Any, out: Path) -> None:
-    if out.suffix.lower().removeprefix(".") not in figure.canvas.get_supported_filetypes():
+    kind = out.suffix.lower().removeprefix(".")
+    if kind not in figure.canvas.get_supported_filetypes():
         raise ValueError(f"{str(out)!r} does not name a kind of picture; write a name that ends in .png, .svg or .pdf")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {out.parent}")
-    beside = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
+    beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")  # a run sweeps away what is named so
     try:
-        figure.savefig(beside, dpi=120)
+        figure.savefig(beside, dpi=120, format=kind)
         os.replace(beside, out)
     finally:
         beside.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ Reads one request a line on stdin and answers on stdout. A request is JSON: `wor
   or os.mkdir (counted from the first, in all threads); `count`: a path for the number of such calls in a whole run;
 * `file_limit`: RLIMIT_FSIZE in bytes; a write beyond it fails with "file too large", as on a full disk;
 * `nonfinite`: {"calls": [...], "value": "nan"}: the n-th losses that are asked for are that;
+* `beat`: a path, to which a byte is added at every loss that is asked for, so that others see it work;
 * `plain`: without curves.png and sample.txt at the end, which take longer than a run of a dozen updates;
 * `no_capabilities`: root may no longer write where the permissions say it may not.
 
@@ -66,6 +67,19 @@ def spoil_losses(calls, value):
     TransformerLM.loss = loss
 
 
+def beat(path):
+    from lehr.nn import TransformerLM
+
+    real = TransformerLM.loss
+
+    def loss(self, ids, targets):
+        with open(path, "ab") as file:
+            file.write(b".")
+        return real(self, ids, targets)
+
+    TransformerLM.loss = loss
+
+
 def leave_out_pictures():
     from lehr.train import finish
 
@@ -90,6 +104,8 @@ def child(request):
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_limit"], resource.RLIM_INFINITY))
     if "nonfinite" in request:
         spoil_losses(request["nonfinite"]["calls"], request["nonfinite"].get("value", "nan"))
+    if "beat" in request:
+        beat(request["beat"])
     if request.get("plain"):
         leave_out_pictures()
     if request.get("no_capabilities"):
