@@ -222,7 +222,8 @@ def save_runs(curves: Sequence[Curves], out: Path, by: str = "step", log: bool =
         updates = [row for row in run.rows if "loss" in row]
         evaluations = [row for row in run.rows if "val_loss" in row]
         x = [run.along(row, by) for row in updates]
-        (line,) = upper.plot(x, [row["lr"] for row in updates], linewidth=1.8, label=run.label)
+        dot = "o" if len(x) == 1 else None  # a line of one point cannot be seen
+        (line,) = upper.plot(x, [row["lr"] for row in updates], linewidth=1.8, marker=dot, label=run.label)
         color = line.get_color()
         if by == "time":
             planned, lrs = x, [run.planned(row["step"]) for row in updates]
@@ -232,7 +233,7 @@ def save_runs(curves: Sequence[Curves], out: Path, by: str = "step", log: bool =
             lrs = [run.planned(step) for step in steps]
         upper.plot(planned, lrs, color="black", linewidth=0.9, linestyle=(0, (4, 4)))  # on top: seen where they agree
         losses = [float("nan") if row["loss"] is None else row["loss"] for row in updates]
-        lower.plot(x, losses, color=color, linewidth=0.8, alpha=0.35)
+        lower.plot(x, losses, color=color, linewidth=0.8, alpha=0.35, marker=dot)
         x = [run.along(row, by) for row in evaluations]
         lower.plot(x, [row["val_loss"] for row in evaluations], color=color, linewidth=1.5, marker="o", markersize=3)
     upper.set(ylabel="learning rate (dashes: planned)")
