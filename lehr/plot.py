@@ -240,7 +240,8 @@ def save_runs(curves: Sequence[Curves], out: Path, by: str = "step", log: bool =
         updates = [row for row in run.rows if "loss" in row]
         evaluations = [row for row in run.rows if "val_loss" in row]
         x = [run.along(row, by) for row in updates]
-        (line,) = upper.plot(x, [row["lr"] for row in updates], linewidth=1.8, label=run.label)
+        dot = "o" if len(x) == 1 else None  # a line of one point cannot be seen
+        (line,) = upper.plot(x, [row["lr"] for row in updates], linewidth=1.8, marker=dot, label=run.label)
         color = line.get_color()
         if by == "time":
             planned, lrs = x, [run.planned(row["step"]) for row in updates]
@@ -250,7 +251,7 @@ def save_runs(curves: Sequence[Curves], out: Path, by: str = "step", log: bool =
             lrs = [run.planned(step) for step in steps]
         upper.plot(planned, lrs, color="black", linewidth=0.9, linestyle=(0, (4, 4)))  # on top: seen where they agree
         losses = [float("nan") if row["loss"] is None else row["loss"] for row in updates]
-        lower.plot(x, losses, color=color, linewidth=0.8, alpha=0.35)
+        lower.plot(x, losses, color=color, linewidth=0.8, alpha=0.35, marker=dot)
         x = [run.along(row, by) for row in evaluations]
         lower.plot(x, [row["val_loss"] for row in evaluations], color=color, linewidth=1.5, marker="o", markersize=3)
     upper.set(ylabel="learning rate (dashes: planned)")
@@ -289,13 +290,14 @@ def _figure(rows: int) -> tuple[Any, Any]:
 
 
 def _save(figure: Any, out: Path) -> None:
-    if out.suffix.lower().removeprefix(".") not in figure.canvas.get_supported_filetypes():
+    kind = out.suffix.lower().removeprefix(".")
+    if kind not in figure.canvas.get_supported_filetypes():
         raise ValueError(f"{str(out)!r} does not name a kind of picture; write a name that ends in .png, .svg or .pdf")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {out.parent}")
-    beside = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
+    beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")  # a run sweeps away what is named so
     try:
-        figure.savefig(beside, dpi=120)
+        figure.savefig(beside, dpi=120, format=kind)
         os.replace(beside, out)
     finally:
         beside.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ Reads one request a line on stdin and answers on stdout. A request is JSON: `wor
 * `nonfinite`: {"calls": [...], "value": "nan"}: the n-th losses that are asked for are that;
 * `env`: environment variables of that process;
 * `stop_at`: SIGSTOP itself at the n-th loss that is asked for, as if it hung; `die_at`: SIGKILL; `term_at`: SIGTERM;
+* `beat`: a path, to which a byte is added at every loss that is asked for, so that others see it work;
 * `plain`: without curves.png and sample.txt at the end, which take longer than a run of a dozen updates;
 * `no_capabilities`: root may no longer write where the permissions say it may not.
 
@@ -83,6 +84,19 @@ def hurt_at(call, signum):
     TransformerLM.loss = loss
 
 
+def beat(path):
+    from lehr.nn import TransformerLM
+
+    real = TransformerLM.loss
+
+    def loss(self, ids, targets):
+        with open(path, "ab") as file:
+            file.write(b".")
+        return real(self, ids, targets)
+
+    TransformerLM.loss = loss
+
+
 def leave_out_pictures():
     from lehr.train import finish
 
@@ -112,6 +126,8 @@ def child(request):
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_limit"], resource.RLIM_INFINITY))
     if "nonfinite" in request:
         spoil_losses(request["nonfinite"]["calls"], request["nonfinite"].get("value", "nan"))
+    if "beat" in request:
+        beat(request["beat"])
     if request.get("plain"):
         leave_out_pictures()
     if request.get("no_capabilities"):

@@ -73,6 +73,11 @@ def test_killed_before_any_write_fsync_or_rename_a_run_resumes_bit_for_bit(forks
         assert equals(folder, whole), kill_at
         assert not list(folder.glob("**/.*")), f"{kill_at}: what was half-written is swept away"
     assert cut_short > 10
+    folder = tmp_path / "drawing"  # a run that draws its curves renames them where the other removes its lock
+    killed = forks.run(*hard(text, folder, train__keep=2), kill_at=calls)
+    assert killed.status == KILLED and list(folder.glob(".curves.png.*"))
+    assert forks.run(*resume(folder), plain=True).status == 0
+    assert not list(folder.glob("**/.*"))
 
 
 def killed_at_each(forks, tmp_path, command_for, same, every=3):
@@ -155,15 +160,15 @@ def test_a_stop_signal_finishes_the_step_saves_and_exits(forks, text, whole, tmp
 
 
 def test_a_second_interrupt_stops_at_once(forks, text, tmp_path):
-    folder = tmp_path / "run"
+    folder, beats = tmp_path / "run", tmp_path / "beats"
     # an update that takes minutes, so that the first one cannot be obeyed
-    slow = {"train__batch_size": 65536, "train__micro_batch_size": 1, "train__eval_every": 0}
-    process = forks.start(*hard(text, folder, **slow))
-    Forks.until(lambda: (folder / "metrics.jsonl").exists())
-    time.sleep(0.3)
+    slow = {"train__batch_size": 16384, "train__micro_batch_size": 1, "train__eval_every": 0}
+    process = forks.start(*hard(text, folder, **slow), beat=str(beats))
+    Forks.until(lambda: beats.exists())
     process.send(signal.SIGINT)
-    time.sleep(0.3)
-    assert process.running
+    heard = beats.stat().st_size + 20  # micro-batches: by then Python has called its handler
+    Forks.until(lambda: beats.stat().st_size > heard or not process.running)
+    assert process.running and beats.stat().st_size < 16384
     process.send(signal.SIGINT)
     assert process.wait(10) == 130
     assert steps(folder) == [] and not (folder / ".lock").exists()

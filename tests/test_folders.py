@@ -38,6 +38,18 @@ def test_a_folder_comes_back_as_it_was(tmp_path):
     assert trained_alike((model, optimizer), (other, other_optimizer))
 
 
+def test_the_names_of_the_first_checkpoint_are_flushed_up_to_the_runs_folder(tmp_path, monkeypatch):
+    flushed, real = [], os.fsync
+
+    def fsync(handle):
+        flushed.append(os.fstat(handle).st_ino)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)  # nothing but a power cut would show it otherwise
+    folder = put(tmp_path / "checkpoints", 1, *make())
+    assert flushed[-3:] == [path.stat().st_ino for path in (folder, folder.parent, tmp_path)]
+
+
 def test_a_snapshot_does_not_change_with_the_run(tmp_path):
     model, optimizer = make()
     before = {name: value.clone() for name, value in model.state_dict().items()}

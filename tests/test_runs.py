@@ -121,6 +121,15 @@ def test_used_and_planned_learning_rates_are_both_drawn(tmp_path):
     assert planned.get_linestyle() != used.get_linestyle()
 
 
+def test_a_run_with_one_row_is_seen_beside_others(tmp_path):
+    pictures = []
+    for lr in (0.5, 0.7):  # apart from the plan: a row that is drawn makes a difference
+        rows = [{"step": 3, "lr": lr, "loss": 5.0, "time": 1}]
+        plot.save_runs([plot.Curves("a", rows, parse("linear 10 to 1"), 10, 8)], tmp_path / "a.png")
+        pictures.append((tmp_path / "a.png").read_bytes())
+    assert pictures[0] != pictures[1]
+
+
 def test_the_readmes_commands_about_runs_run(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()

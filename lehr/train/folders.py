@@ -61,7 +61,8 @@ def write(checkpoints: Path, snapshot: Snapshot, before: Callable[[], None] | No
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-    sync_folder(checkpoints)
+    for above in (checkpoints, checkpoints.parent):  # the first save made `checkpoints` itself
+        sync_folder(above)
     return folder
 
 
