@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from lehr import pieces
+from lehr.between import between
 from lehr.found import Identified, described
 from lehr.layout import Layout, Path, index_of, laid_out
 from lehr.logged import readings, rows
@@ -162,11 +163,11 @@ def _from(points: Points, i: int, rare: bool) -> Iterator[tuple[Piece, int]]:
 def _between(points: Points, i: int) -> Iterator[tuple[Piece, int]]:
     for j in _natural_ends(points, i):
         for first in (i - 1, i) if i else (i,):
-            if piece := pieces.between(points, first, j):
+            if piece := between(points, first, j):
                 yield piece, j
                 return
             # sampled at the start of updates a curve that jumps at its end is never seen there; it mostly ends at 0
-            if piece := pieces.between(points, first, j, (points.steps[j] + 1, 0.0)):
+            if piece := between(points, first, j, (points.steps[j] + 1, 0.0)):
                 yield piece, j
                 return
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise, product
 
 from lehr import pieces
+from lehr.nearby import GRIDS
 from lehr.pieces import Piece, Points, Section
 from lehr.ramp import Ramp
 from lehr.schedule import Sample, Schedule
-from lehr.tidy import GRIDS, tidied
+from lehr.tidy import tidied
 from lehr.verbs import is_level
 from lehr.words import write_number
 

@@ -6,8 +6,10 @@ whole log the longest beginning that something fits is told.
 
 from dataclasses import dataclass
 
+from lehr.nearby import GRIDS
 from lehr.pieces import Points
-from lehr.plain import GRIDS, Log, Plain, plainest
+from lehr.plain import Log, plainest
+from lehr.plainness import Plain
 from lehr.ramp import Ramp
 from lehr.schedule import Schedule
 from lehr.verbs import is_level
