@@ -17,7 +17,7 @@ from lehr.logged import readings, rows
 from lehr.pieces import Piece, Points
 from lehr.plain import plainest
 from lehr.ramp import Ramp
-from lehr.resumed import in_turn
+from lehr.resumed import Plans, in_turn
 from lehr.schedule import Schedule
 
 PATIENCE = 200  # points from which curves are tried
@@ -49,6 +49,7 @@ def _found(ways: list[Points]) -> Identified:
         if plain := plainest(points):
             return described(Layout(points, plain[0].unit, plain[0].peak, len(plain) > 1, ()), sure=True)
     best: tuple[float, Layout] | None = None
+    plans: Plans | None = None
     for points in sorted(ways, key=lambda points: points.share > 1e-9):
         if points.share > 1e-9 and (plans := in_turn(points)) and plans.until == len(points.steps):
             return described(Layout(points, plans.unit, plans.peak, False, plans.departures), sure=True)
@@ -62,7 +63,9 @@ def _found(ways: list[Points]) -> Identified:
                 return described(best[1])
     if best is not None:
         return described(best[1])
-    return _none_fits(ways[-1])
+    if ways[-1].share <= 1e-9:
+        plans = in_turn(ways[-1])
+    return _none_fits(ways[-1], plans)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -183,9 +186,8 @@ def _natural_ends(points: Points, i: int) -> list[int]:
     return ends[:8]
 
 
-def _none_fits(points: Points) -> Identified:
+def _none_fits(points: Points, plans: Plans | None) -> Identified:
     """The best schedule of few pieces, and where the log leaves it."""
-    plans = in_turn(points)
     left = len(points.steps) if plans is None else plans.until
     thin = _thinned(points)
     path, until = _cut(thin, True, FEW)

@@ -251,14 +251,9 @@ class Schedule:
             if name != "warmup":
                 break
             warmup = min(ramp.end, cut)
-        first, uncut = self.ramps[0], len(self.ramps) == 1 or self.ramps[1].begin >= 1
-        if (
-            not warmup
-            and uncut
-            and (first.begin, first.duration) == (0, 1)
-            and verbs.is_level(first)
-            and not self._closed
-        ):
+        first, cut = next(self._cuts())
+        one_update = (first.begin, first.duration) == (0, 1) and cut >= 1 and verbs.is_level(first)
+        if not warmup and one_update and not self._closed:
             warmup = 1
         return Schedule(verbs.rescale(self.ramps, total, warmup), self.sample)
 
