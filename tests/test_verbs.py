@@ -309,6 +309,10 @@ def test_a_rescaled_recipe_is_the_recipe_for_the_new_total(total, data):
         assert planned.rescale(new).rescale(total) == planned
 
 
+def test_a_first_update_that_a_later_ramp_cuts_off_is_rescaled_too():
+    assert parse("hold 1 from 0, at 0.02 hold 1").rescale(2).total == 2  # was 1.02
+
+
 @given(schedules(), st.floats(0.5, 20))
 @settings(max_examples=100)
 def test_a_rescaled_schedule_ends_at_the_new_total_and_keeps_its_warmup(schedule, k):
