@@ -251,8 +251,9 @@ class Schedule:
             if name != "warmup":
                 break
             warmup = min(ramp.end, cut)
-        first = self.ramps[0]
-        if not warmup and (first.begin, first.duration) == (0, 1) and verbs.is_level(first) and not self._closed:
+        first, cut = next(self._cuts())
+        one_update = (first.begin, first.duration) == (0, 1) and cut >= 1 and verbs.is_level(first)
+        if not warmup and one_update and not self._closed:
             warmup = 1
         return Schedule(verbs.rescale(self.ramps, total, warmup), self.sample)
 

@@ -67,8 +67,38 @@ def parse(text: str, clock: Clock | None = None, total: float | None = None) -> 
     >>> parse("linear 100 to 1, cosine 900 to 0.1, at 800 linear 200 to 0").total
     1000
     """
+    items, joints, sample = _read(text, clock, total)
+    return Schedule(tuple(_ramps(items, joints)), sample)
+
+
+def vanished(text: str, clock: Clock | None = None, total: float | None = None) -> list[tuple[str, str, float, float]]:
+    """The items of a text whose length, a share or in a unit other than steps, rounds to no update at all.
+
+    Each with that length as written, where it would begin and how long it would be, in steps. Arguments and errors are
+    those of `parse`.
+
+    >>> vanished("linear 1% to 1, cosine rest to 0.1", total=40)
+    [('linear 1% to 1', '1%', 0, 0.4)]
+    """
+    items, joints, _ = _read(text, clock, total)
+    found = []
+    for item, (begin, duration) in zip(items, joints, strict=True):
+        if not duration and item.duration.unit not in ("steps", "rest") and item.duration.number:
+            found.append((item.text, item.duration.text, begin, float(item.duration.steps(_clock(clock, total)))))
+    return found
+
+
+def _read(
+    text: str, clock: Clock | None, total: float | None
+) -> tuple[list["_Item"], list[tuple[float, float]], Sample]:
     if not isinstance(text, str):
         raise TypeError(f"a schedule's text is a string, not {text!r}")
+    clock = _clock(clock, total)
+    items, sample = _items(text)
+    return items, _joints(items, clock), sample
+
+
+def _clock(clock: Clock | None, total: float | None) -> Clock:
     if clock is None:
         clock = Clock()
     elif not isinstance(clock, Clock):
@@ -77,8 +107,7 @@ def parse(text: str, clock: Clock | None = None, total: float | None = None) -> 
         if clock.total_steps not in (None, total):
             raise ValueError(f"total={total!r} and the clock's total_steps={clock.total_steps!r} differ; give one")
         clock = Clock(total, clock.tokens_per_step, clock.samples_per_step, clock.steps_per_epoch)
-    items, sample = _items(text)
-    return Schedule(tuple(_ramps(items, _joints(items, clock))), sample)
+    return clock
 
 
 class _Word(str):

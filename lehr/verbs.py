@@ -42,6 +42,23 @@ def lengthen(ramps: Ramps, to: float, at: float) -> tuple[Ramp, ...]:
     Where two ramps meet at `at`, a level stretch that ends there is still in charge (the cooldown comes later), else
     the ramp that begins there.
     """
+    return _ending(_lengthened(ramps, to, at), to)
+
+
+def _ending(row: tuple[Ramp, ...], to: float) -> tuple[Ramp, ...]:
+    """The row, whose end may be off by roundings, with a last ramp that ends at `to`.
+
+    To the bit for a whole `to`, an even float: where begin + duration lies midway between two floats it rounds there.
+    """
+    last = row[-1]
+    if last.end == to:
+        return row
+    if last.begin >= to or not last.duration:  # a jump at the end, or one that roundings moved there
+        return (*row[:-1], Ramp(to, 0, last.start_value, last.end_value, last.shape))
+    return (*row[:-1], Ramp(last.begin, to - last.begin, last.start_value, last.end_value, last.shape))
+
+
+def _lengthened(ramps: Ramps, to: float, at: float) -> tuple[Ramp, ...]:
     _check_time(at)
     if not (is_number(to) and to >= 0):
         raise ValueError(f"to is the new total in updates, or the schedule to follow, not {to!r}")
@@ -112,6 +129,8 @@ def _moved(begun: tuple[Ramp, ...], rest: Ramps, more: float, at: float, was: Ra
     row = list(begun)
     for ramp in rest:
         begin, start, end = ramp.begin + more, ramp.start_value, ramp.end_value
+        if row and abs(row[-1].end - begin) <= 1e-12 * begin:
+            begin = row[-1].end  # ramps that meet still do
         if begin < at or (row and begin <= row[-1].begin):
             raise ValueError(
                 f"at={at!r}: '{ramp}' begins at {write_number(ramp.begin)}, and there is no room for it to begin "

@@ -11,7 +11,7 @@ from test_conventions import CASES, REFUSED, converted
 
 import lehr
 from lehr import parse
-from lehr.found import family
+from lehr.fit.found import family
 
 PEAK = 3e-4
 
@@ -388,10 +388,27 @@ def test_a_resume_under_another_horizon_is_told_from_numbers_of_few_digits(form)
 
 
 def test_where_nothing_fits_the_longest_beginning_that_something_fits_is_told():
-    schedule = PEAK * parse("linear 50 to 1, cosine 450 to 0")
-    log = [float(f"{schedule(s) if s < 300 else PEAK * zlib.crc32(b'%d' % s) / 2**32:.5g}") for s in range(400)]
-    found = lehr.identify(range(400), log)
-    assert not found and found.departs_at == 300 and found.text == "linear 50 to 1, cosine 450 to 0"
+    schedule = PEAK * parse("linear 10 to 1, cosine 90 to 0")
+    log = [float(f"{schedule(s) if s < 70 else PEAK * zlib.crc32(b'%d' % s) / 2**32:.5g}") for s in range(90)]
+    found = lehr.identify(range(90), log)
+    assert not found and found.departs_at == 70 and found.text == "linear 10 to 1, cosine 90 to 0"
+
+
+@pytest.mark.parametrize("form", ["%.6g", "%.4e"])
+def test_a_run_resumed_twice_departs_at_both_steps_in_numbers_of_few_digits(form):
+    planned = PEAK * parse("linear 100 to 1, cosine 900 to 0")
+    second = planned.extend(1500, at=500)
+    third, steps = second.extend(2500, at=1200), range(0, 2500, 10)
+    lrs = [planned(s) if s < 500 else second(s) if s < 1200 else third(s) for s in steps]
+    found = lehr.identify(steps, [float(form % lr) for lr in lrs])
+    assert found and found.departures == (500, 1200)
+
+
+def test_no_half_wave_is_made_up_at_the_end_of_a_log_of_restarts():
+    planned = PEAK * parse("cosine 100 from 1 to 0, cosine 200 from 1 to 0, sampled at start")
+    for form in ("%.7g", "%.3e"):
+        found = lehr.identify(range(300), [float(form % planned(step)) for step in range(300)])
+        assert found and len(found.schedule.ramps) == 2 and found.total == 300
 
 
 # --- the command

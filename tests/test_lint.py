@@ -295,6 +295,25 @@ def test_beta2_asks_for_a_warmup():
     assert found(lehr.cosine(1000, 40), beta2=0.95) == {}
 
 
+def test_a_share_that_rounds_to_no_update_is_a_warning_where_the_text_is_known():
+    text = "linear 1% to 1, cosine rest to 0.1"
+    assert bad(text, total=49) == {"phase-vanished"} and found(text, total=50) == {}  # half an update is one
+    (finding,) = check(text, total=40)
+    assert finding.message.startswith("'linear 1% to 1' is 0.4 of an update and rounds to none")
+    assert "phase-vanished" not in found(parse(text, total=40))  # a schedule does not know
+    # at the end, in the middle, a level stretch, and in other units
+    (finding,) = check("linear 10% to 1, hold rest, sqrt 0.5% to 0", total=80)
+    assert (finding.code, finding.severity, finding.step) == ("phase-vanished", "warning", 79)
+    assert found("linear 10% to 1, hold 1%, linear rest to 0.1", total=40)["phase-vanished"] == "info"
+    clock = lehr.Clock(1000, tokens_per_step=8192)
+    assert bad("linear 4k tokens to 1, cosine rest to 0.1", clock=clock) == {"phase-vanished"}
+    both = check("linear 0.1% to 1, hold 0.1%, cosine rest to 0.1", total=40)[0]
+    assert both.severity == "warning" and "(2 of the items do): the run goes" in both.message
+    # what is written as nothing is meant
+    assert "phase-vanished" not in found("linear 0 to 1, linear 20% to 1, hold rest, linear 80% to 0", total=100)
+    assert "phase-vanished" not in found("linear 0% to 1, linear 100% to 0.1", total=100)
+
+
 # --- how it says it
 
 
@@ -308,7 +327,13 @@ def test_findings_are_sorted_by_severity_and_read_as_a_line():
 @pytest.mark.parametrize(
     ("error", "args", "message"),
     [
-        (TypeError, ("linear 10 to 1",), r"for a text write lehr\.check\(lehr\.parse\(text\)\)"),
+        (
+            TypeError,
+            (None,),
+            r"check takes a Schedule or a text, not None; write lehr\.check\(lehr\.cosine\(10_000\)\)",
+        ),
+        (ValueError, ("linear 1% to 1",), r"'1%' is a share of the run; say how long it is: total=10000"),
+        (ValueError, (lehr.cosine(10), 10, None, None, lehr.Clock(10)), "clock turns a text's durations into steps"),
         (ValueError, (lehr.cosine(10), 0), "total is a whole number of updates >= 1, not 0"),
         (ValueError, (lehr.cosine(10), 2.5), r"total is a whole number of updates >= 1, not 2\.5"),
         (ValueError, (lehr.cosine(10), math.nan), "total is a whole number of updates >= 1, not nan"),

@@ -238,12 +238,18 @@ def _identify(options: argparse.Namespace) -> int:
         text = f"the log seems to count from 1; with the first update at step 0 it is {found.from_zero}"
         rows.append(("count", text))
     if found.departures:
-        rows.append(("departures", "a curve is left before its end at step " + ", ".join(map(str, found.departures))))
+        rows.append(("departures", f"a curve is left before its end at {_steps(found.departures)}"))
     if found.overlaps:
-        again = ", ".join(map(str, found.overlaps))
-        rows.append(("overlap", f"the log goes back to step {again} with other values: the later rows count"))
+        again = f"the log goes back to {_steps(found.overlaps)} with other values"
+        rows.append(("overlap", f"{again}: the later rows count"))
     if unseen:
         rows.append(("beginning", str(found.note)))
     for name, text in rows:
         print(_filled(f"{name:12}{text}", 12))
     return 0 if found else 1
+
+
+def _steps(steps: tuple[int, ...]) -> str:
+    """`step 500`, or `steps 500 and 1,200`."""
+    *others, last = (f"{step:,}" for step in steps)
+    return f"steps {', '.join(others)} and {last}" if others else f"step {last}"

@@ -127,7 +127,7 @@ def _check(options: argparse.Namespace) -> int:
     from lehr.lint import check
 
     it = subject(options.what, options)
-    findings = check(it.schedule, it.total, it.beta2, it.lr)
+    findings = check(it.text or it.schedule, it.total, it.beta2, it.lr, it.time)
     updates = it.total or max(1, ceil(it.schedule.total))
     passed = all(finding.severity == "info" for finding in findings)
     if options.json:

@@ -8,11 +8,15 @@ from typing import Any
 
 from lehr.cli.options import clock
 from lehr.schedule import Schedule
+from lehr.spec import Clock, parse
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A schedule, and what its run says about it: `None` where nobody has said."""
+    """A schedule, and what its run says about it: `None` where nobody has said.
+
+    `text` is what it was read from, with `time`, where that says more than the schedule does.
+    """
 
     label: str
     schedule: Schedule
@@ -20,6 +24,8 @@ class Subject:
     lr: float | None
     beta2: float | None = None
     run: Path | None = None
+    text: str | None = None
+    time: Clock | None = None
 
     def facts(self) -> dict[str, Any]:
         """What every `--json` says of a schedule: its canonical text, fingerprint, sample, total and peak."""
@@ -39,15 +45,13 @@ def subject(word: str, options: argparse.Namespace, total: int | None = None, lr
     `total` and `lr` are taken for a text of which the command line says nothing else. Raises ValueError for a folder
     that holds no run, and for an option that a run answers itself.
     """
-    from lehr.spec import parse
-
     if not is_run(word):
         time = clock(options)
         if time.total_steps is None and total is not None:
             time = replace(time, total_steps=total)
         peak = lr if options.lr is None else options.lr
-        known = total if options.total is None else options.total
-        return Subject(word, parse(word, time), known, peak, getattr(options, "beta2", None))
+        updates = total if options.total is None else options.total
+        return Subject(word, parse(word, time), updates, peak, getattr(options, "beta2", None), None, word, time)
     from lehr.train.config import read
 
     folder = Path(word)
@@ -58,9 +62,20 @@ def subject(word: str, options: argparse.Namespace, total: int | None = None, lr
             raise ValueError(f"{word} is a run, whose config.json has its own; leave out {option}")
     try:
         optimizer, steps, text = facts["optimizer"], facts["train"]["steps"], facts["schedule"]["lr"]
-        return Subject(word, parse(text), steps, optimizer["lr"], optimizer["betas"][1], folder)
+        given, known = _given(facts, Clock(total_steps=steps))
+        return Subject(word, parse(text), steps, optimizer["lr"], optimizer["betas"][1], folder, given, known)
     except (KeyError, TypeError, IndexError):
         raise ValueError(f"{word} holds no run: its config.json is not one of lehr train") from None
+
+
+def _given(facts: dict[str, Any], time: Clock) -> tuple[str, Clock] | tuple[None, None]:
+    """The text as it was given to a run, where it is in steps and shares of the run."""
+    try:
+        text = facts["given"]["schedule"]["lr"]
+        same = parse(text, time) == parse(facts["schedule"]["lr"])
+    except (KeyError, TypeError, ValueError):
+        return None, None
+    return (text, time) if same else (None, None)
 
 
 def is_run(word: str) -> bool:

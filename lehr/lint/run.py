@@ -18,6 +18,7 @@ CODES = (
     "floor-unreached",
     "floor-above-peak",
     "phase-unentered",
+    "phase-vanished",
     "shorter-than-run",
     "longer-than-run",
     "warmup-longer-than-run",

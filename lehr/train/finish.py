@@ -15,7 +15,7 @@ from lehr.train.estimate import memory
 from lehr.train.metrics import Row, is_evaluation, read_rows
 from lehr.train.report import Report, count, duration, key_point_table, size
 from lehr.train.sample import sample
-from lehr.train.setup import Parts
+from lehr.train.setup import Parts, clock_of
 from lehr.train.utilization import operations, peak
 
 SAMPLE_TOKENS = 500
@@ -62,7 +62,7 @@ def announce(report: Report, parts: Parts, folder: Path) -> None:
                 "keep; free some, or write --set train.keep=2"
             )
     report.say(f"schedule {config.optimizer.lr:g} * ({config.schedule.lr})")
-    for found in check(parts.schedule, steps, lr=config.optimizer.lr):
+    for found in check(parts.given, steps, lr=config.optimizer.lr, clock=clock_of(config, parts.corpus)):
         if found.severity != "info":
             report.say(f"{found.severity:8} {found.code}: {found.message}; {found.instead}")
     report.show(key_point_table(parts.schedule, config.optimizer.lr, steps))

@@ -183,13 +183,7 @@ def resolve(config: Config, corpus: Corpus) -> Config:
     if missing:
         raise ValueError(f"train.device is {device!r}, which this machine lacks; write --set train.device=cpu")
     precision = train.precision or choose_precision(device, config.model.d_model)
-    clock = Clock(
-        total_steps=train.steps,
-        tokens_per_step=train.batch_size * config.model.context_length,
-        samples_per_step=train.batch_size,
-        steps_per_epoch=steps_per_epoch(config, corpus),
-    )
-    schedule = parse(config.schedule.lr, clock)
+    schedule = parse(config.schedule.lr, clock_of(config, corpus))
     micro = train.micro_batch_size or train.batch_size
     return replace(
         config,
@@ -197,6 +191,16 @@ def resolve(config: Config, corpus: Corpus) -> Config:
         model=replace(config.model, vocab_size=vocab_size),
         schedule=replace(config.schedule, lr=str(schedule)),
         train=replace(train, device=device, precision=precision, micro_batch_size=micro),
+    )
+
+
+def clock_of(config: Config, corpus: Corpus) -> Clock:
+    """What turns the durations of a run's schedule into its updates."""
+    return Clock(
+        total_steps=config.train.steps,
+        tokens_per_step=config.train.batch_size * config.model.context_length,
+        samples_per_step=config.train.batch_size,
+        steps_per_epoch=steps_per_epoch(config, corpus),
     )
 
 

@@ -4,8 +4,8 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 
-from lehr.layout import Layout
-from lehr.pieces import Points
+from lehr.fit.layout import Layout
+from lehr.fit.pieces import Points
 from lehr.ramp import Ramp
 from lehr.schedule import Schedule
 from lehr.verbs import is_level

@@ -9,16 +9,15 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from lehr.pieces import Points
+from lehr.fit.nearby import GRIDS, USUAL
+from lehr.fit.pieces import Points
 from lehr.ramp import Ramp
 from lehr.schedule import Schedule
 from lehr.verbs import is_level
 
-GRIDS = (10_000, 5000, 1000, 500, 100, 50, 10, 5, 1)
 TRIALS = 2000  # ramps held against their points, for one row of ramps
 ENOUGH = 3  # schedules from one row of ramps
 SPREAD = 40  # points that are looked at first
-USUAL = (0.0, 0.1, 0.01, 0.05, 0.2, 0.001)  # floors, for a log that ends before its schedule
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """The schedule behind a logged learning rate: `lehr.identify`.
 
-The log is cut into the fewest pieces that one curve each explains (`lehr.pieces`), which are then laid out as ramps
-(`lehr.layout`), and what comes out is compared with every point of the log.
+The log is cut into the fewest pieces that one curve each explains (`lehr.fit.pieces`), which are then laid out as ramps
+(`lehr.fit.layout`), and what comes out is compared with every point of the log.
 """
 
 import heapq
@@ -9,14 +9,15 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from lehr import pieces
-from lehr.found import Identified, described
-from lehr.layout import Layout, Path, index_of, laid_out
-from lehr.logged import readings, rows
-from lehr.pieces import Piece, Points
-from lehr.plain import plainest
+from lehr.fit import pieces
+from lehr.fit.between import between
+from lehr.fit.found import Identified, described
+from lehr.fit.layout import Layout, Path, index_of, laid_out
+from lehr.fit.logged import readings, rows
+from lehr.fit.pieces import Piece, Points
+from lehr.fit.plain import plainest
+from lehr.fit.resumed import Plans, in_turn
 from lehr.ramp import Ramp
-from lehr.resumed import in_turn
 from lehr.schedule import Schedule
 
 PATIENCE = 200  # points from which curves are tried
@@ -48,6 +49,7 @@ def _found(ways: list[Points]) -> Identified:
         if plain := plainest(points):
             return described(Layout(points, plain[0].unit, plain[0].peak, len(plain) > 1, ()), sure=True)
     best: tuple[float, Layout] | None = None
+    plans: Plans | None = None
     for points in sorted(ways, key=lambda points: points.share > 1e-9):
         if points.share > 1e-9 and (plans := in_turn(points)) and plans.until == len(points.steps):
             return described(Layout(points, plans.unit, plans.peak, False, plans.departures), sure=True)
@@ -61,7 +63,9 @@ def _found(ways: list[Points]) -> Identified:
                 return described(best[1])
     if best is not None:
         return described(best[1])
-    return _none_fits(ways[-1])
+    if ways[-1].share <= 1e-9:
+        plans = in_turn(ways[-1])
+    return _none_fits(ways[-1], plans)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -162,11 +166,11 @@ def _from(points: Points, i: int, rare: bool) -> Iterator[tuple[Piece, int]]:
 def _between(points: Points, i: int) -> Iterator[tuple[Piece, int]]:
     for j in _natural_ends(points, i):
         for first in (i - 1, i) if i else (i,):
-            if piece := pieces.between(points, first, j):
+            if piece := between(points, first, j):
                 yield piece, j
                 return
             # sampled at the start of updates a curve that jumps at its end is never seen there; it mostly ends at 0
-            if piece := pieces.between(points, first, j, (points.steps[j] + 1, 0.0)):
+            if piece := between(points, first, j, (points.steps[j] + 1, 0.0)):
                 yield piece, j
                 return
 
@@ -182,9 +186,8 @@ def _natural_ends(points: Points, i: int) -> list[int]:
     return ends[:8]
 
 
-def _none_fits(points: Points) -> Identified:
+def _none_fits(points: Points, plans: Plans | None) -> Identified:
     """The best schedule of few pieces, and where the log leaves it."""
-    plans = in_turn(points)
     left = len(points.steps) if plans is None else plans.until
     thin = _thinned(points)
     path, until = _cut(thin, True, FEW)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from itertools import pairwise
 
-from lehr.pieces import Points
+from lehr.fit.pieces import Points
 from lehr.words import is_number
 
 

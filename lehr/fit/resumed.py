@@ -6,8 +6,10 @@ whole log the longest beginning that something fits is told.
 
 from dataclasses import dataclass
 
-from lehr.pieces import Points
-from lehr.plain import GRIDS, Log, Plain, plainest
+from lehr.fit.nearby import GRIDS
+from lehr.fit.pieces import Points
+from lehr.fit.plain import Log, plainest
+from lehr.fit.plainness import Plain
 from lehr.ramp import Ramp
 from lehr.schedule import Schedule
 from lehr.verbs import is_level

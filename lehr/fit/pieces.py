@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from lehr import curves
 from lehr.words import write_number
 
 Curve = Callable[[float], float]
@@ -131,17 +130,17 @@ def approach(points: Points, i: int, j: int) -> Piece | None:
 
     def sections(t0: float, t1: float) -> list[Section]:
         constants = k * (t1 - t0)
-        named = f"approach:{write_number(_short(constants, points.share))}"
+        named = f"approach:{write_number(short(constants, points.share))}"
         if abs(constants) < 700:
             r = math.exp(-constants)
-            other = f"exponential:{write_number(_short(r, points.share))}"
+            other = f"exponential:{write_number(short(r, points.share))}"
             named = other if k < 0 or len(other) < len(named) else named
         return [(t0, t1, curve(t0), curve(t1), named)]
 
     return Piece("exponential approach", 3, curve, sections) if points.fit(curve, i, j) else None
 
 
-def _short(x: float, tolerance: float) -> float:
+def short(x: float, tolerance: float) -> float:
     """The shortest decimal that is the number but for the tolerance."""
     for digits in range(1, 17):
         if abs(float(f"{x:.{digits}g}") - x) <= tolerance * abs(x):
@@ -211,7 +210,7 @@ def root(points: Points, i: int, j: int) -> Piece | None:
 
     def sections(t0: float, t1: float) -> list[Section]:
         u0 = (t0 - zero) / (t1 - zero)
-        shape = "sqrt" if abs(u0) < max(1e-6, points.share) else f"sqrt:{write_number(_short(u0, points.share))}"
+        shape = "sqrt" if abs(u0) < max(1e-6, points.share) else f"sqrt:{write_number(short(u0, points.share))}"
         return [(t0, t1, c if shape == "sqrt" else curve(t0), curve(t1), shape)]
 
     return Piece("sqrt", 3, curve, sections, left=zero)
@@ -275,7 +274,7 @@ def wave(points: Points, i: int, j: int) -> Piece | None:
             if abs(u0) < 1e-3:
                 shape, start = "cosine", 2 * mean - peak
             else:
-                shape = "half_cosine" if abs(u0 - 0.5) < 1e-6 else f"cosine:{write_number(_short(u0, points.share))}"
+                shape = "half_cosine" if abs(u0 - 0.5) < 1e-6 else f"cosine:{write_number(short(u0, points.share))}"
                 start = curve(t0)
             found.append((t0, after, start, peak, shape))
             t0 = after
@@ -308,70 +307,3 @@ FREE = (
     approach,
     wave,
 )
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# between two known ends
-
-ONE_NUMBER: dict[str, Callable[[float, float, float], Curve]] = {
-    "poly:{}": lambda a, b, x: curves.poly(a, b, math, x),
-    "power:{}": lambda a, b, x: curves.power(a, b, math, x),
-    "power:-{}": lambda a, b, x: curves.power(a, b, math, -x),
-    "k_decay:{}": lambda a, b, x: curves.k_decay(a, b, math, x),
-    "cosine:0:{}": lambda a, b, x: curves.cosine(a, b, math, 0, x),
-    "cosine_power:{}": lambda a, b, x: curves.cosine_power(a, b, math, x),
-    "inverse_sqrt:{}": lambda a, b, x: curves.inverse_sqrt(a, b, math, x),
-}
-
-
-def between(points: Points, i: int, j: int, end: tuple[float, float] | None = None) -> Piece | None:
-    """A shape from the i-th point to the j-th (or to `end`, past it), its one number by the point half way."""
-    t0, a = points.steps[i], points.values[i]
-    t1, b = end or (points.steps[j], points.values[j])
-    if j - i < 5 or a == b:
-        return None
-    m = (i + j) // 2
-    u, middle = (points.steps[m] - t0) / (t1 - t0), points.values[m]
-
-    def piece(shape: str, g: Curve, cost: int) -> Piece | None:
-        def curve(s: float) -> float:
-            x = (s - t0) / (t1 - t0)
-            return g(x) if 0 < x < 1 else b if x >= 1 else a
-
-        if not points.fit(curve, i, j):
-            return None
-        return Piece(shape, cost, curve, lambda *_: [(t0, t1, a, b, shape)], t0, t1)
-
-    for shape, g in (("rex", curves.rex(a, b, math)), ("tanh:-7:3", curves.tanh(a, b, math, -7, 3))):
-        if found := piece(shape, g, 2):
-            return found
-    for form, family in ONE_NUMBER.items():
-        number = _solve(lambda x, family=family: family(a, b, x)(u) - middle)  # type: ignore[misc]
-        if number is not None:
-            for parameter in dict.fromkeys((_short(number, 1e-6), _short(number, points.share), number)):
-                try:
-                    curve = family(a, b, parameter)
-                except ValueError:
-                    continue  # a number that the family does not take, as `inverse_sqrt:1`
-                if found := piece(form.format(write_number(parameter)), curve, 3):
-                    return found
-    return None
-
-
-def _solve(off: Callable[[float], float]) -> float | None:
-    """A number from 0.02 to 50 at which `off` is 0, on one side of 1 or the other."""
-
-    def at(x: float) -> float:
-        try:
-            return off(math.exp(x))
-        except (ValueError, OverflowError, ZeroDivisionError):
-            return math.nan
-
-    for lo, hi in ((math.log(0.02), -1e-3), (1e-3, math.log(50))):
-        low = at(lo)
-        if low * at(hi) < 0:
-            for _ in range(60):
-                middle = (lo + hi) / 2
-                lo, hi = (middle, hi) if at(middle) * low > 0 else (lo, middle)
-            return math.exp((lo + hi) / 2)
-    return None

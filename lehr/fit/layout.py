@@ -11,11 +11,12 @@ from bisect import bisect_left
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
 
-from lehr import pieces
-from lehr.pieces import Piece, Points, Section
+from lehr.fit import pieces
+from lehr.fit.nearby import GRIDS
+from lehr.fit.pieces import Piece, Points, Section
+from lehr.fit.tidy import tidied
 from lehr.ramp import Ramp
 from lehr.schedule import Sample, Schedule
-from lehr.tidy import GRIDS, tidied
 from lehr.verbs import is_level
 from lehr.words import write_number
 
@@ -128,7 +129,7 @@ def laid_out(points: Points, path: Path, until: int | None = None) -> Layout | N
     if not fitting:
         return None
     peak, unit = next(iter(fitting.values()))
-    return Layout(points, unit, peak, len(fitting) > 1, _departures(path, met, peak))
+    return Layout(points, unit, peak, len(fitting) > 1, _in_steps_of(unit, _departures(path, met, peak)))
 
 
 def _length(peak: float, unit: Schedule, updates: int) -> float:
@@ -296,6 +297,17 @@ def _short(value: float, near: float) -> float:
         if abs(short - value) <= near * value:
             return short
     return value
+
+
+def _in_steps_of(unit: Schedule, departures: tuple[int, ...]) -> tuple[int, ...]:
+    """Departures that the roundings of a log have moved by a step or two, where the schedule's own ramps begin."""
+    begins = []
+    for before, ramp in pairwise(unit.ramps):
+        jump = abs(before.at(ramp.begin) - ramp.start_value) > 1e-9
+        begins.append(round(ramp.begin) + (unit.sample == "start" and not jump))
+    return tuple(
+        min((b for b in begins if abs(b - at) <= 2), key=lambda b: abs(b - at), default=at) for at in departures
+    )
 
 
 def _departures(path: Path, joints: list[Joint], peak: float) -> tuple[int, ...]:
