@@ -39,7 +39,7 @@ def test_the_code_of_the_speed_page_runs_and_sets_what_it_says():
 
 
 def test_the_page_opens_with_the_lines_to_paste():
-    for name in ("torch.md", "huggingface.md"):
+    for name in ("torch.md", "huggingface.md", "accelerate.md"):
         lines = (DOCS / name).read_text().splitlines()
         assert lines[2] == "```python" and lines.index("```") < 12
         opening = [line for line in lines[3 : lines.index("```")] if line]

@@ -1,4 +1,4 @@
-"""docs/huggingface.md and the examples that need the real Trainer and accelerate, run as a reader would."""
+"""docs/huggingface.md, docs/accelerate.md, and the examples on the real Trainer and accelerate."""
 
 import os
 import re
@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from test_accelerate import on_two_processes
 from transformers import LlamaConfig, LlamaForCausalLM
 
 ROOT = Path(__file__).parent.parent.parent
+
+
+def blocks_of(page):
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL)
 
 
 def what_the_page_speaks_of():
@@ -49,9 +54,20 @@ def test_the_examples_are_short():
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")  # torch's, where there is no accelerator
 def test_the_code_of_the_hugging_face_page_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs" / "huggingface.md").read_text()
     told = {"__name__": "__docs__", **what_the_page_speaks_of()}
-    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert len(blocks) >= 4
+    blocks = blocks_of("huggingface.md")
+    assert len(blocks) >= 3
     for code in blocks:  # one after the other, as they are read
         exec(compile(code, "docs/huggingface.md", "exec"), told)
+
+
+def test_the_code_of_the_accelerate_page_runs():
+    told = {"__name__": "__docs__", "torch": torch, **what_the_page_speaks_of()}
+    told["accelerator"] = Accelerator(cpu=True)
+    told["optimizer"] = told["accelerator"].prepare(torch.optim.AdamW(told["model"].parameters(), lr=3e-4))
+    opening, loop = blocks_of("accelerate.md")
+    exec(compile(opening, "docs/accelerate.md", "exec"), told)
+    assert told["optimizer"].param_groups[0]["lr"] == pytest.approx(3e-4 / 50)
+    exec(compile(loop, "docs/accelerate.md", "exec"), told)
+    # 8 batches, two to an update: four updates of a warmup of 50, and the fifth's rate is set
+    assert told["optimizer"].param_groups[0]["lr"] == pytest.approx(5 / 50 * 3e-4)
