@@ -1,11 +1,15 @@
 """Settings of the whole suite."""
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: tests run side by side, a core each
 
 import pytest
 from hypothesis import settings
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; what is started here is interrupted
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: on a machine shared with others the time of one example says nothing about the code. In CI the examples
 # are the same each time, so that a red build is the doing of the change under test and not of the draw; at home they
