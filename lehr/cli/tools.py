@@ -273,6 +273,5 @@ def _show_runs(found: "list[Summary]") -> None:
         steps = f"{run.step:,}/{run.steps:,}"
         table.add_row(str(run.folder), run.state, steps, loss, count(run.parameters), size(run.size), run.schedule)
     console = Console(highlight=False, markup=False)
-    # in a pipe no line is broken: names can be looked for
-    console.width = max(console.width, 80) if console.is_terminal else 10_000
+    console.width = max(console.width, 80)
     console.print(table)
