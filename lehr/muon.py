@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lehr.optimizer import AdamW
+from lehr.optimizer import AdamW, split_by_decay
 from lehr.sharding import is_split
 
 __all__ = ["Muon", "muon_groups", "orthogonalized"]
@@ -93,16 +93,6 @@ class Muon(AdamW):
     def _keys(self, group: dict[str, Any]) -> set[str]:
         return {"step", "momentum"} if group.get("matrix") else super()._keys(group)
 
-    def state_of(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
-        """As AdamW's; `momentum` where the group is of matrices."""
-        if not group.get("matrix"):
-            return super().state_of(p, group)
-        state: dict[str, Tensor] = self.state[p]
-        if not state:
-            state["step"] = torch.tensor(0.0, dtype=torch.float32, device="cpu")
-            state["momentum"] = torch.zeros_like(p)
-        return state
-
     def _update(
         self,
         params: list[Tensor],
@@ -184,10 +174,8 @@ def muon_groups(model: nn.Module, layers: Iterable[nn.Module], weight_decay: flo
     """
     inside = {id(p) for layer in layers for p in layer.parameters() if p.ndim == 2}
     trained = [p for p in model.parameters() if p.requires_grad]
-    rest = [p for p in trained if id(p) not in inside]
     matrices = [p for p in trained if id(p) in inside]
     return [
         {"name": "matrices", "params": matrices, "weight_decay": weight_decay, "matrix": True},
-        {"name": "decay", "params": [p for p in rest if p.ndim >= 2], "weight_decay": weight_decay},
-        {"name": "no_decay", "params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+        *split_by_decay([p for p in trained if id(p) not in inside], weight_decay),
     ]

@@ -162,8 +162,7 @@ class AdamW(torch.optim.Optimizer):
         if not state:
             # The count is kept on the CPU, as torch does: bias corrections are plain numbers, and no device must wait.
             state["step"] = torch.tensor(0.0, dtype=torch.float32, device="cpu")
-            state["exp_avg"] = torch.zeros_like(p)
-            state["exp_avg_sq"] = torch.zeros_like(p)
+            state |= {key: torch.zeros_like(p) for key in sorted(self._keys(group) - {"step"})}
         return state
 
     def _update(
@@ -299,7 +298,7 @@ def param_groups(
     if layer_decay is None:
         if layers is not None:
             raise ValueError("layers names the stack for layer_decay; write layer_decay=0.8, say, or leave it out")
-        groups = _split("", [p for _, p in trained], weight_decay)
+        groups = split_by_decay([p for _, p in trained], weight_decay)
         return groups if lr is None else [group | {"lr": lr} for group in groups]
     if lr is None:
         raise ValueError("layer_decay makes each layer's LR from lr; write lr=3e-4, say")
@@ -309,12 +308,13 @@ def param_groups(
     groups = []
     for place in range(-1, count + 1):
         name = "embeddings" if place < 0 else "head" if place == count else f"layers.{place}"
-        pair = _split(f"{name}.", [p for n, p in trained if where[n] == place], weight_decay)
+        pair = split_by_decay([p for n, p in trained if where[n] == place], weight_decay, f"{name}.")
         groups += [group | {"lr": lr * layer_decay ** (count - place)} for group in pair if group["params"]]
     return groups
 
 
-def _split(prefix: str, params: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+def split_by_decay(params: list[nn.Parameter], weight_decay: float, prefix: str = "") -> list[dict[str, Any]]:
+    """The two groups of `param_groups`, "decay" and "no_decay", each name after `prefix`."""
     return [
         {"name": f"{prefix}decay", "params": [p for p in params if p.ndim >= 2], "weight_decay": weight_decay},
         {"name": f"{prefix}no_decay", "params": [p for p in params if p.ndim < 2], "weight_decay": 0.0},

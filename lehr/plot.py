@@ -91,8 +91,8 @@ def terminal(schedules: Mapping[str, Schedule], total: int | None = None, column
 
 @contextmanager
 def _numpy_left_out() -> Iterator[None]:
-    """plotille loads NumPy where there is one, to format its numbers, and there are none here: a third of the time that
-    `lehr show` takes. Where it is loaded already nothing changes.
+    """plotille loads NumPy where there is one, to format its numbers, and there are none here: half of the time that
+    `lehr show` took. Where it is loaded already nothing changes.
     """
     if "numpy" in sys.modules:
         yield

@@ -1,6 +1,7 @@
 """The model and its parts: against torch's own, against transformers' Llama, and against what they promise."""
 
 import contextlib
+import itertools
 import math
 
 import pytest
@@ -210,6 +211,19 @@ def test_rms_norm_is_torchs(dtype):
     with torch.no_grad():
         theirs.weight.copy_(ours.weight.normal_())
     torch.testing.assert_close(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_rms_norm_goes_backward_whatever_the_order_of_axes_in_memory(order):
+    norm, x = RMSNorm(4), torch.randn(2, 3, 4)
+    upstream = torch.randn(2, 3, 4).permute(order).contiguous()  # what comes back has that order, too
+    found = []
+    for form in (norm, lambda x: torch.nn.functional.rms_norm(x, (4,), norm.weight, norm.eps)):
+        leaf = x.permute(order).contiguous().permute(*map(order.index, range(3))).detach().requires_grad_()
+        (form(leaf).permute(order) * upstream).sum().backward()
+        found.append((leaf.grad, norm.weight.grad))
+        norm.weight.grad = None
+    torch.testing.assert_close(*found)
 
 
 def test_rms_norm_computes_in_float32_and_returns_the_dtype_it_was_given():

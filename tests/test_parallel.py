@@ -92,10 +92,14 @@ def alone(forks, text, tmp_path_factory):
 # the same curve
 
 
-@pytest.mark.parametrize(("mode", "size", "micro"), [("ddp", 2, 2), ("fsdp", 2, 2), ("ddp", 4, 8)])
-def test_the_curve_is_that_of_one_process(forks, text, alone, tmp_path, mode, size, micro):
+@pytest.mark.parametrize(
+    ("mode", "size", "micro", "checkpointed"),
+    [("ddp", 2, 2, True), ("fsdp", 2, 2, False), ("fsdp", 2, 2, True), ("ddp", 4, 8, False)],
+)
+def test_the_curve_is_that_of_one_process(forks, text, alone, tmp_path, mode, size, micro, checkpointed):
     out = tmp_path / "run"
     settings = {"train__parallel": mode, "train__micro_batch_size": micro}
+    settings["model__checkpoint_activations"] = str(checkpointed).lower()
     status, said, ranks = together(forks, curve(text, out, **settings), size)
     assert status == [0] * size, said
     assert same_curve(out, alone(micro))

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lehr.nn import TransformerLM
 from lehr.train.config import Model
-from lehr.train.utilization import PEAKS, operations, peak
+from lehr.train.utilization import PEAKS, operations, peak, utilization
 
 
 def test_operations_are_those_that_torch_counts():
@@ -26,3 +26,8 @@ def test_the_longer_name_goes_first():
     for index, name in enumerate(names):
         assert peak(f"NVIDIA {name}") == PEAKS[name], name
         assert not any(name in later and name != later for later in names[index + 1 :]), name
+
+
+def test_a_device_whose_peak_is_not_known_has_no_share():
+    assert utilization(Model(vocab_size=10), 10_000, 1e6, "some other") is None
+    assert utilization(Model(vocab_size=10), 10_000, 1e6, "NVIDIA A100-SXM4-80GB").endswith("in bfloat16 (MFU)")

@@ -1,7 +1,8 @@
 """The schedule behind a logged learning rate: `lehr.identify`.
 
-The log is cut into the fewest pieces that one curve each explains (`lehr.fit.pieces`), which are then laid out as ramps
-(`lehr.fit.layout`), and what comes out is compared with every point of the log.
+The schedules that most people use are tried first (`lehr.fit.plain`), and several of them in turn where a log has few
+digits (`lehr.fit.resumed`). Where none fits, the log is cut into the fewest pieces that one curve each explains
+(`lehr.fit.pieces`), which are then laid out as ramps (`lehr.fit.layout`). What comes out is compared with every point.
 """
 
 import heapq
@@ -203,19 +204,18 @@ def _none_fits(points: Points, plans: Plans | None) -> Identified:
     if plans is not None:
         return described(Layout(points, plans.unit, plans.peak, False, plans.departures), points.steps[left])
     at = points.steps[0]
-    constant = Schedule((Ramp(0, 1, 1, 1),))
     return Identified(
-        None,
-        str(constant),
-        points.highest,
-        "none",
-        0,
-        1,
-        1.0,
-        "cannot be told",
-        math.inf,
-        at,
-        points.loosest,
-        (),
-        at,
+        schedule=None,
+        text=str(Schedule((Ramp(0, 1, 1, 1),))),
+        peak=points.highest,
+        family="none",
+        warmup=0,
+        total=1,
+        floor=1.0,
+        convention="cannot be told",
+        error=math.inf,
+        error_at=at,
+        tolerance=points.loosest,
+        departures=(),
+        departs_at=at,
     )

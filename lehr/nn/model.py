@@ -8,7 +8,6 @@ through the layers, [batch, heads, seq, d_head] through attention; "..." is any 
 import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +15,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lehr.nn import passes
+from lehr.nn.head import head_loss
+from lehr.nn.passes import float32_at_least
 from lehr.sharding import global_norm, local
 
 __all__ = [
@@ -58,7 +59,7 @@ def softmax(x: Tensor, dim: int) -> Tensor:
     tensor([[0.5000, 0.5000],
             [1.0000, 0.0000]])
     """
-    wide = _float32_at_least(x)
+    wide = float32_at_least(x)
     weights = torch.exp(wide - wide.amax(dim, keepdim=True).detach())  # the result does not depend on the shift
     return (weights / weights.sum(dim, keepdim=True)).to(x.dtype)
 
@@ -74,7 +75,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """
     if targets.shape != logits.shape[:-1]:  # gather would take a smaller one in silence
         raise ValueError(f"targets {list(targets.shape)} do not fit logits {list(logits.shape)}: all but the last axis")
-    wide = _float32_at_least(logits)
+    wide = float32_at_least(logits)
     return (wide.logsumexp(-1) - wide.gather(-1, targets.unsqueeze(-1)).squeeze(-1)).mean()
 
 
@@ -137,7 +138,7 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     if x.device.type == "cpu" and not torch.compiler.is_compiling():  # the compiler has no complex numbers
         turned: Tensor = passes.Turn.apply(x, torch.complex(cos, sin).to(_complex_of(x)))
         return turned
-    wide = _float32_at_least(x)
+    wide = float32_at_least(x)
     even, odd = wide[..., 0::2], wide[..., 1::2]  # [..., seq, d_head / 2] each
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
 
@@ -188,10 +189,6 @@ def _complex_of(x: Tensor) -> torch.dtype:
     return torch.complex128 if x.dtype == torch.float64 else torch.complex64
 
 
-def _float32_at_least(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # modules
 
@@ -223,7 +220,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(d_model))
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = passes.Norm.apply(_float32_at_least(x), self.weight, self.eps, passes.autocast_dtype(x))
+        y: Tensor = passes.Norm.apply(float32_at_least(x), self.weight, self.eps, passes.autocast_dtype(x))
         return y
 
     def extra_repr(self) -> str:
@@ -344,7 +341,7 @@ class TransformerLM(nn.Module):
     token_embeddings, layers.N.{ln1, attn.{q,k,v,output}_proj, ln2, ffn.{w1,w2,w3}}, ln_final or lm_head. `dropout`
     zeroes, while training, that share of the embeddings and of what each branch adds (Srivastava et al. 2014).
     `checkpoint_activations` keeps only what goes into a layer for the backward pass, and works the layer out once more
-    there (Chen et al. 2016, arXiv 1604.06174): the same numbers, less memory, about a third more time.
+    there (Chen et al. 2016, arXiv 1604.06174): the same numbers, less memory, half as much time again.
     ValueError: a size below 1, a d_model that does not split into heads of an even size, a theta that is not positive,
     a dropout outside [0, 1); when called, a sequence longer than context_length. An id outside the vocabulary is
     torch's own error.
@@ -405,7 +402,7 @@ class TransformerLM(nn.Module):
         if targets.shape != ids.shape:
             raise ValueError(f"targets {list(targets.shape)} and ids {list(ids.shape)} must have the same shape")
         hidden = self._hidden(ids).flatten(0, -2)  # [tokens, d_model]
-        return _head_loss(hidden, self.lm_head.weight, targets.flatten())
+        return head_loss(hidden, self.lm_head.weight, targets.flatten())
 
     def generate(
         self,
@@ -463,82 +460,6 @@ class TransformerLM(nn.Module):
                 x = layer(x, rotation)
         x = self.ln_final(x)
         return x
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# the loss of the head, a part of the tokens at a time
-
-
-def _head_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """cross_entropy(hidden weight^T, targets); hidden [tokens, d_model], weight [vocab, d_model], targets [tokens]."""
-    device = hidden.device.type
-    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    dtype = torch.get_autocast_dtype(device) if autocast else hidden.dtype
-    # 4M logits (16 MB) stay in a CPU's cache and are enough work for one matrix product; an accelerator wants more.
-    at_once = 2**22 if device == "cpu" else 2**26
-    rows = max(1, min(at_once // weight.shape[0], math.ceil(hidden.shape[0] / 4)))
-    loss: Tensor = _HeadLoss.apply(hidden, weight, targets, rows, dtype, torch.is_grad_enabled())
-    return loss
-
-
-class _HeadLoss(torch.autograd.Function):
-    """The gradient is worked out in the forward pass, while a part's logits are at hand, and scaled in the backward.
-
-    torch 2.13 has the same idea in `F.linear_cross_entropy`, but it does not follow autocast (off by 2e-5 there, and at
-    half the speed), drops targets of -100 in silence, and by default holds all logits of a small vocabulary.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, rows: int, dtype: torch.dtype, with_grad: bool
-    ) -> Tensor:
-        wanted = (with_grad and ctx.needs_input_grad[0], with_grad and ctx.needs_input_grad[1])
-        losses, *ctx.grads = _head_losses(hidden, weight, targets, rows, dtype, wanted)
-        ctx.save_for_backward(hidden, weight, targets)
-        ctx.settings = rows, dtype, wanted
-        return losses.mean()
-
-    @staticmethod
-    def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # create_graph=True, to which these gradients would be constants
-            raise RuntimeError("loss() can be differentiated once; use cross_entropy(model(ids), targets) for more")
-        # They are scaled in place and handed on, as the head's is as large as the head; a second pass through a graph
-        # that was kept works them out again.
-        grads, ctx.grads = ctx.grads or _head_losses(*ctx.saved_tensors, *ctx.settings)[1:], None
-        scale = d_loss / len(ctx.saved_tensors[2])
-        d_hidden, d_weight = (None if grad is None else grad.mul_(scale) for grad in grads)
-        return d_hidden, d_weight, None, None, None, None
-
-
-def _head_losses(
-    hidden: Tensor, weight: Tensor, targets: Tensor, rows: int, dtype: torch.dtype, wanted: tuple[bool, bool]
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """The loss of each token, and the gradients of their sum with respect to hidden and weight, where `wanted`."""
-    head = weight.to(dtype)
-    losses = []
-    d_hidden = torch.empty_like(hidden) if wanted[0] else None
-    d_weight = torch.zeros_like(_float32_at_least(weight)) if wanted[1] else None
-    for start in range(0, len(targets), rows):
-        part = slice(start, start + rows)
-        x, target = hidden[part].to(dtype), targets[part].unsqueeze(-1)
-        logits = _float32_at_least(x @ head.T)  # [rows, vocab], rounded to dtype as the whole logits would be
-        log_sum = logits.logsumexp(-1, keepdim=True)
-        losses.append(log_sum - logits.gather(-1, target))
-        # The gradient of a token's loss with respect to its logits is softmax - onehot(target).
-        softmax_ = logits.sub_(log_sum).exp_()  # in place: the logits are not needed any more
-        d_logits = softmax_.scatter_add_(-1, target, torch.full_like(log_sum, -1.0)).to(dtype)
-        if d_hidden is not None:
-            d_hidden[part] = d_logits @ head
-        if d_weight is not None:
-            if dtype == d_weight.dtype:
-                d_weight.addmm_(d_logits.T, x)  # saves a [vocab, d_model] array for each part
-            else:  # a few rows at a time: the sum of two dtypes first makes a wide copy of one
-                for few, ids in zip(d_weight.split(AT_ONCE), d_logits.T.split(AT_ONCE), strict=True):
-                    few += ids @ x
-    return torch.cat(losses), d_hidden, d_weight
-
-
-AT_ONCE = 4096  # ids of the vocabulary
 
 
 def _drop(x: Tensor, share: float, training: bool) -> Tensor:

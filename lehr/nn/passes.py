@@ -20,6 +20,11 @@ def autocast_dtype(x: Tensor) -> torch.dtype:
     return x.dtype
 
 
+def float32_at_least(x: Tensor) -> Tensor:
+    """x, widened where it is narrower than float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class Norm(torch.autograd.Function):
     """x / sqrt(mean(x**2) + eps) * weight over the last axis, of x in float32 or float64; the result in `dtype`."""
 
@@ -43,10 +48,11 @@ class Norm(torch.autograd.Function):
             d_weight = (d_y.to(x.dtype) * unit).flatten(0, -2).sum(0) if x.ndim > 1 else d_y.to(x.dtype) * unit
             return d_x, d_weight.to(weight.dtype), None, None
         # The same with one new array instead of six: both sums are matrix-vector products of d_y * x.
-        d_y = d_y.to(x.dtype, copy=True)
+        x = x.contiguous()  # as it mostly is; a transposed x or d_y has no rows of tokens to look at
+        d_y = d_y.to(x.dtype, copy=True, memory_format=torch.contiguous_format)
         product = (d_y * x).view(-1, x.shape[-1])  # [tokens, d_model]
-        d_weight = rms.view(1, -1) @ product  # [1, d_model]
-        along = (product @ weight.to(x.dtype)).view_as(rms).mul_(rms.pow(3)).div_(x.shape[-1])
+        d_weight = rms.reshape(1, -1) @ product  # [1, d_model]
+        along = (product @ weight.to(x.dtype)).view(rms.shape).mul_(rms.pow(3)).div_(x.shape[-1])
         d_x = d_y.mul_(weight).mul_(rms).addcmul_(x, along, value=-1)
         return d_x, d_weight.view_as(weight).to(weight.dtype), None, None
 

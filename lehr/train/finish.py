@@ -16,7 +16,7 @@ from lehr.train.metrics import Row, is_evaluation, read_rows
 from lehr.train.report import Report, count, duration, key_point_table, size
 from lehr.train.sample import sample
 from lehr.train.setup import Parts, clock_of
-from lehr.train.utilization import operations, peak
+from lehr.train.utilization import utilization
 
 SAMPLE_TOKENS = 500
 
@@ -121,10 +121,12 @@ def reached(parts: Parts, rows: list[Row]) -> Table:
         table.add_row("training loss", f"{updates[0]['loss']:.3f} -> {updates[-1]['loss']:.3f}")
         speed = sorted(row["tokens_per_s"] for row in updates)[len(updates) // 2]
         table.add_row("tokens", f"{count(updates[-1]['tokens'])} at {speed:,.0f} a second (median)")
-        if parts.device.type == "cuda" and (most := peak(name := torch.cuda.get_device_name(parts.device))):
+        if parts.device.type == "cuda":
             parameters = sum(p.numel() for p in parts.model.parameters())
-            share = speed * operations(parts.config.model, parameters) / most
-            table.add_row("utilization", f"{share:.1%} of the {most / 1e12:,.0f} TFLOP/s of {name} (MFU)")
+            a_device = speed / parts.world.size
+            name = torch.cuda.get_device_name(parts.device)
+            if said := utilization(parts.config.model, parameters, a_device, name):
+                table.add_row("utilization", said)
     if rows:
         table.add_row("time", duration(rows[-1]["time"]))
     return table

@@ -31,3 +31,16 @@ def operations(model: Model, parameters: int) -> float:
     """
     multiplied = parameters - model.vocab_size * model.d_model
     return 6 * multiplied + 12 * model.num_layers * model.d_model * model.context_length
+
+
+def utilization(model: Model, parameters: int, tokens_per_s: float, device: str) -> str | None:
+    """The share of a device's peak in bfloat16 that so many tokens a second on it are; None where none is known.
+
+    >>> gpt2 = Model(vocab_size=50_257, context_length=1024, d_model=768, num_layers=12)
+    >>> utilization(gpt2, 162_000_000, 500_000, "NVIDIA H100 80GB HBM3")
+    '43.2% of the 989 TFLOP/s of NVIDIA H100 80GB HBM3 in bfloat16 (MFU)'
+    """
+    if (most := peak(device)) is None:
+        return None
+    share = tokens_per_s * operations(model, parameters) / most
+    return f"{share:.1%} of the {most / 1e12:,.0f} TFLOP/s of {device} in bfloat16 (MFU)"
