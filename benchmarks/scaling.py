@@ -122,6 +122,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=8, help="sequences of 128 tokens in each process")
     options = parser.parse_args()
+    if options.steps < 16:
+        parser.error("--steps is 16 or more: a quarter of them, less the first three, is measured by itself")
     sides = ("one", "two strangers", "ddp", "fsdp")
     print(f"{options.rounds} rounds, {options.steps} updates, {options.batch} x 128 tokens a process, one thread each")
     for shape, numbers in (("1.9M", 1_870_000), ("10.8M", 10_800_000)):
