@@ -47,6 +47,9 @@ PLAN = ("train.steps", "optimizer.lr", "schedule.lr")  # what may change where -
 class Parts:
     """What the loop works on. `given` is the schedule's text before it was resolved to steps; `trained` is the model as
     the processes of `world` train it (`sharded.wrapped`).
+
+    `world` is last, so that the process group outlives the model: Python frees a group without its lock, but DDP's
+    reducer with it, and a thread of gloo's that wants the lock for the last collective would then hang the process.
     """
 
     config: Config

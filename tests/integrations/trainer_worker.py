@@ -8,6 +8,7 @@ import sys
 
 import torch
 from test_trainer import Model, Notes, arguments, data, logged
+from worker import leave
 
 from lehr.integrations.transformers import Trainer
 
@@ -41,8 +42,7 @@ def main(folder):
     torch.distributed.all_gather_object(everyone, {**told, "logged": None})  # the first process alone logs
     if trainer.is_world_process_zero():
         print(json.dumps({"processes": len(everyone), "same": everyone[0] == everyone[-1], **told}))
-    trainer.accelerator.wait_for_everyone()  # gloo aborts a process whose peer leaves while it still talks
-    trainer.accelerator.end_training()
+    leave(trainer.accelerator)
 
 
 if __name__ == "__main__":
