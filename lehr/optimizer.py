@@ -12,6 +12,8 @@ from lehr.sharding import global_norm, is_split, local
 
 __all__ = ["AdamW", "get_lr_cosine_schedule", "param_groups"]
 
+FUSED = ("cpu", "cuda")  # where torch's fused kernel is used
+
 
 class AdamW(torch.optim.Optimizer):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101; Kingma & Ba 2015, arXiv 1412.6980).
@@ -226,9 +228,14 @@ def _fused_update(
     divisor: Tensor | None,
     skip: Tensor | None,
 ) -> None:
-    """The same in torch's fused CPU kernel, in one pass over memory (8 ms for 12M parameters on 2 cores)."""
+    """The same in torch's fused kernel, in one pass over memory (8 ms for 12M parameters on 2 cores)."""
     beta1, beta2 = group["betas"]
     m, v, steps = ([state[key] for state in states] for key in ("exp_avg", "exp_avg_sq", "step"))
+    lr, device = group["lr"], params[0].device
+    if device.type != "cpu":
+        steps = _counts_on(device, steps)
+        if isinstance(lr, Tensor) and lr.device.type != "cpu":
+            lr = lr.to(device, torch.float32)  # read there, and as float32 whatever it is
     torch._fused_adamw_(
         params,
         grads,
@@ -236,7 +243,7 @@ def _fused_update(
         v,
         [],  # AMSGrad's maxima
         steps,
-        lr=group["lr"],
+        lr=lr,
         beta1=beta1,
         beta2=beta2,
         weight_decay=group["weight_decay"],
@@ -248,9 +255,26 @@ def _fused_update(
     )
 
 
+def _counts_on(device: torch.device, steps: list[Tensor]) -> list[Tensor]:
+    """Counts where the kernel reads them: filled on the device, since a copy from the host could wait for it."""
+    counts = [step.item() for step in steps]
+    filled = {count: torch.full((), count, dtype=torch.float32, device=device) for count in set(counts)}
+    return [filled[count] for count in counts]
+
+
 def _fusible(p: Tensor, grad: Tensor) -> bool:
-    """Whether torch's fused CPU kernel is right for p: it reads memory in order, whatever the strides say."""
-    return p.device.type == "cpu" and p.is_contiguous() and grad.is_contiguous() and grad.dtype == p.dtype
+    """Whether torch's fused kernel is right for p.
+
+    That of a CPU reads memory in order, whatever the strides say. CUDA's refuses a gradient whose strides are others
+    than p's, and a list that ends in a tensor of no numbers, as a process's part of a small one may be.
+    """
+    return (
+        p.device.type in FUSED
+        and p.is_contiguous()
+        and p.stride() == grad.stride()
+        and p.numel() > 0
+        and grad.dtype == p.dtype
+    )
 
 
 def _check(group: dict[str, Any]) -> None:

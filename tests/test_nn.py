@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from lehr import nn
 from lehr.nn import Block, RMSNorm, SwiGLU, TransformerLM, cross_entropy, gradient_clipping, rope, softmax
 from lehr.nn.model import _causal_attention, _drop
+from lehr.optimizer import AdamW, param_groups
 
 SIZES = {"vocab_size": 60, "context_length": 24, "d_model": 32, "num_layers": 2, "num_heads": 4, "d_ff": 48}
 FLOAT32 = pytest.param(contextlib.nullcontext, id="float32")
@@ -454,6 +455,22 @@ def test_a_few_updates_learn_a_batch_by_heart():
         model.loss(ids, targets).backward()
         optimizer.step()
     assert model.loss(ids, targets).item() < 0.2
+
+
+@pytest.mark.parametrize("settings", [{}, {"checkpoint_activations": True}, {"dropout": 0.1}])
+def test_an_update_asks_the_device_for_no_number(settings):
+    """An accelerator would have to be waited for. A number of a tensor on "meta" cannot be had: asking raises."""
+    model = TransformerLM(**SIZES, **settings).to("meta")
+    optimizer = AdamW(param_groups(model, 0.1))
+    tokens = torch.empty(3, 20, dtype=torch.int64, device="meta")
+    for _ in range(2):
+        loss = model.loss(tokens, tokens)
+        loss.backward()
+        norm = gradient_clipping(model.parameters(), 1.0)
+        optimizer.step(skip=~(torch.isfinite(loss) & torch.isfinite(norm)))
+        optimizer.zero_grad()
+    with pytest.raises(RuntimeError, match="meta"):
+        loss.item()
 
 
 def test_it_can_be_planned_on_the_meta_device_and_filled_from_a_state_dict():

@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lehr import functional, optimizer
 from lehr.nn import TransformerLM, gradient_clipping
@@ -505,3 +506,58 @@ def test_on_the_device_too_a_skip_leaves_everything_and_no_skip_changes_nothing(
     torch.manual_seed(5)
     judged, _, _ = updated(torch.tensor(False))
     assert all(torch.equal(one, two) for one, two in zip(plain, judged, strict=True))
+
+
+class Ops(TorchDispatchMode):
+    """The operations that reach a device, with their arguments."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        self.seen.append((op, args, kwargs or {}))
+        if op is torch.ops.aten._fused_adamw_.tensor_lr:
+            return None  # torch lacks its form for meta tensors, and there are no numbers to change in place
+        return op(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("maximum", [None, 1.0])
+@pytest.mark.parametrize("lr", [1e-3, torch.tensor(1e-3), torch.tensor(1e-3, dtype=torch.float64, device="meta")])
+def test_on_an_accelerator_the_update_is_one_kernel_a_group_and_the_host_neither_waits_nor_sends(
+    maximum, lr, monkeypatch
+):
+    # "meta" stands for CUDA, which is not here: its tensors have no numbers either that the host could read. What the
+    # real kernel computes is not tested.
+    monkeypatch.setattr(optimizer, "FUSED", ("cpu", "meta"))
+    ours = [torch.nn.Parameter(torch.empty(shape, device="meta")) for shape in SHAPES]
+    groups = [{"params": ours[:1], "weight_decay": 0.3}, {"params": ours[1:], "lr": 3e-3, "betas": (0.8, 0.95)}]
+    adamw = AdamW(groups, max_grad_norm=maximum)
+    adamw.param_groups[0]["lr"] = lr  # as a scheduler would: the constructor looks at its value
+    for _ in range(2):
+        for parameter in ours:
+            parameter.grad = torch.zeros_like(parameter)
+        skip = ~torch.isfinite(gradient_clipping(ours, 1.0))
+        with Ops() as ops:
+            adamw.step(skip=skip)
+    fused = [(args, named) for op, args, named in ops.seen if "_fused_adamw_" in str(op)]
+    assert len(fused) == 2
+    for (params, *_, counts), named in fused:
+        read = [*params, *counts, named["found_inf"], *([named["grad_scale"]] if maximum else [])]
+        assert {tensor.device.type for tensor in read} == {"meta"}
+        assert len(counts) == len(params) and len({id(count) for count in counts}) == 1, "one count serves them all"
+        assert (
+            not isinstance(named["lr"], torch.Tensor)
+            or named["lr"].device.type == "cpu"
+            or (named["lr"].dtype == torch.float32)
+        )
+    assert [args[1] for op, args, _ in ops.seen if op is torch.ops.aten.full.default] == [2.0, 2.0]
+    sent = [named for op, _, named in ops.seen if "_to_copy" in str(op) and named.get("device") is not None]
+    assert all(named["device"] == lr.device for named in sent), "from meta to meta alone"
+    assert {float(adamw.state[parameter]["step"]) for parameter in ours} == {2.0}
+
+
+def test_counts_that_differ_are_filled_one_for_each():
+    steps = [torch.tensor(float(t)) for t in (3, 5, 3)]
+    filled = optimizer._counts_on(torch.device("cpu"), steps)
+    assert filled == steps and filled[0] is filled[2] and filled[0] is not steps[0]
