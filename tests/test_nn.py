@@ -1,12 +1,14 @@
 """The model and its parts: against torch's own, against transformers' Llama, and against what they promise."""
 
 import contextlib
+import copy
 import itertools
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -471,6 +473,29 @@ def test_an_update_asks_the_device_for_no_number(settings):
         optimizer.zero_grad()
     with pytest.raises(RuntimeError, match="meta"):
         loss.item()
+
+
+@pytest.mark.filterwarnings("ignore:.*Function'> should not be instantiated:DeprecationWarning")  # torch's own doing
+@pytest.mark.parametrize("settings", [{}, {"checkpoint_activations": True}])
+def test_torch_compiles_the_loss_as_one_graph_and_once_for_all_updates(settings):
+    model = TransformerLM(**SIZES, **settings)
+    plain = copy.deepcopy(model)
+    counter = CompileCounterWithBackend("aot_eager")  # its graphs are run as they are: no C++ compiler is needed
+    torch._dynamo.reset()
+    losses = {model: torch.compile(model.loss, fullgraph=True, backend=counter), plain: plain.loss}
+    optimizers = {side: AdamW(param_groups(side, 0.1)) for side in losses}
+    for step in range(4):
+        ids, targets = batch(model)
+        values = []
+        for side, loss_of in losses.items():
+            optimizers[side].param_groups[0]["lr"] = 1e-3 * (step + 1)
+            with torch.autocast("cpu", torch.bfloat16):
+                values.append(loss_of(ids, targets))
+            values[-1].backward()
+            optimizers[side].step()
+            optimizers[side].zero_grad()
+        torch.testing.assert_close(*values, rtol=1e-2, atol=0)
+    assert counter.frame_count == 1
 
 
 def test_it_can_be_planned_on_the_meta_device_and_filled_from_a_state_dict():
