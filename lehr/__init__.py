@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lehr import functional as functional
+    from lehr.clock import Clock
     from lehr.compare import diff
     from lehr.conventions import convert
     from lehr.cycles import multistep, one_cycle, sgdr, step, wsd_s
@@ -39,12 +40,12 @@ if TYPE_CHECKING:
     )
     from lehr.schedule import Ramp, Schedule, from_dict, to_dict
     from lehr.shapes import register
-    from lehr.spec import Clock, parse
+    from lehr.spec import parse
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Clock": "spec",
+    "Clock": "clock",
     "Ramp": "schedule",
     "Schedule": "schedule",
     "check": "lint",

@@ -14,7 +14,7 @@ PACKAGE = Path(lehr.__file__).parent
 # Each room imports only from rooms to its left, and those between bars not from each other.
 ROOMS = (
     "words <- curves <- shapes <- evaluate <- ramp <- verbs | areas <- schedule <- recipes <- cycles <- functional"
-    " <- spec <- lint | compare | fit | conventions <- plot <- sharding"
+    " <- clock <- items <- spec <- lint | compare | fit | conventions <- plot <- sharding"
     " <- integrations | nn | depth <- optimizer <- muon <- train <- cli <- __main__"
 )
 PLACE = {room: place for place, rooms in enumerate(ROOMS.split(" <- ")) for room in rooms.split(" | ")}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 from lehr.words import read_number
 
 if TYPE_CHECKING:
-    from lehr.spec import Clock
+    from lehr.clock import Clock
 
 
 class Parser(argparse.ArgumentParser):
@@ -52,6 +52,6 @@ def add_clock(command: Parser) -> None:
 
 def clock(options: argparse.Namespace) -> "Clock":
     """The clock of the command line."""
-    from lehr.spec import Clock
+    from lehr.clock import Clock
 
     return Clock(options.total, options.tokens_per_step, options.samples_per_step, options.steps_per_epoch)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lehr.cli.options import clock
+from lehr.clock import Clock
 from lehr.schedule import Schedule
-from lehr.spec import Clock, parse
+from lehr.spec import parse
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from typing import Any
 
 import keras
 
+from lehr.clock import Clock
 from lehr.schedule import Schedule
-from lehr.spec import Clock, parse
+from lehr.spec import parse
 
 __all__ = ["LehrSchedule"]
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from lehr.clock import Clock
 from lehr.integrations.scheduler import Scheduler
 from lehr.integrations.texts import read_texts
-from lehr.spec import Clock
 
 __all__ = ["schedule_optimizer"]
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lehr.spec import Clock, parse
+from lehr.clock import Clock
+from lehr.spec import parse
 
 
 def read_texts(given: Any, clock: Clock | None) -> Any:

@@ -13,11 +13,11 @@ from torch.optim import Optimizer
 from transformers import TrainerCallback
 from transformers.trainer_utils import has_length
 
+from lehr.clock import Clock
 from lehr.integrations.couplings import schedule_of
 from lehr.integrations.scheduler import Scheduler
 from lehr.integrations.texts import read_texts
 from lehr.schedule import Schedule
-from lehr.spec import Clock
 
 __all__ = ["HorizonCallback", "Scheduled", "Trainer", "create_scheduler"]
 

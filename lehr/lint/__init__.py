@@ -12,6 +12,7 @@ restart that falls again. And of findings with one cause only the one that names
 from collections.abc import Callable, Iterator
 from math import ceil, isfinite
 
+from lehr.clock import Clock
 from lehr.lint.course import jumps, rises, zeros
 from lehr.lint.ends import floor_unreached, length, peak_unused, phases, upside_down
 from lehr.lint.pace import endless_warmup, low_decay, warmup
@@ -19,7 +20,7 @@ from lehr.lint.run import CODES, SEVERITIES, Finding, Run, Severity, of
 from lehr.lint.scale import scale
 from lehr.lint.text import phases_vanished
 from lehr.schedule import Schedule
-from lehr.spec import Clock, parse
+from lehr.spec import parse
 from lehr.words import is_number
 
 __all__ = ["CODES", "SEVERITIES", "Finding", "Severity", "check"]

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from lehr.clock import Clock
 from lehr.lint.run import Finding, Severity
-from lehr.spec import Clock, vanished
+from lehr.spec import vanished
 
 
 def phases_vanished(text: str, clock: Clock | None, total: int | None) -> Iterator[Finding]:

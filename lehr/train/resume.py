@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lehr.clock import Clock
 from lehr.schedule import Schedule
-from lehr.spec import Clock, parse
+from lehr.spec import parse
 from lehr.train import config as configs
 from lehr.train import folders, setup, sharded
 from lehr.train.report import Report

@@ -14,12 +14,13 @@ import torch
 from torch import nn
 
 import lehr
+from lehr.clock import Clock
 from lehr.integrations.trackers import check_installed
 from lehr.muon import Muon, muon_groups
 from lehr.nn import TransformerLM
 from lehr.optimizer import AdamW, param_groups
 from lehr.schedule import Schedule
-from lehr.spec import Clock, parse
+from lehr.spec import parse
 from lehr.train import config as configs
 from lehr.train import pages, sharded
 from lehr.train.config import Config
