@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from lehr import nn
 from lehr.nn import Block, RMSNorm, SwiGLU, TransformerLM, cross_entropy, gradient_clipping, rope, softmax
-from lehr.nn.model import _causal_attention, _drop
+from lehr.nn.layers import causal_attention, drop
 from lehr.optimizer import AdamW, param_groups
 
 SIZES = {"vocab_size": 60, "context_length": 24, "d_model": 32, "num_layers": 2, "num_heads": 4, "d_ff": 48}
@@ -144,7 +144,7 @@ def test_the_models_attention_is_the_readable_one_with_a_causal_mask(seq, dtype)
     q, k, v = torch.randn(3, 1, 2, seq, 4).to(dtype)
     readable = nn.scaled_dot_product_attention(q, k, v, torch.ones(seq, seq, dtype=torch.bool).tril())
     tolerance = 1e-5 if dtype == torch.float32 else 4 * BFLOAT16_EPS
-    torch.testing.assert_close(_causal_attention(q, k, v), readable, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(causal_attention(q, k, v), readable, rtol=tolerance, atol=tolerance)
 
 
 # --- rope ---
@@ -662,9 +662,9 @@ def test_without_dropout_nothing_is_drawn():
 
 
 def test_dropout_zeroes_its_share_and_keeps_the_mean():
-    dropped = _drop(torch.ones(200_000), 0.25, True)
+    dropped = drop(torch.ones(200_000), 0.25, True)
     assert (dropped == 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
-    assert dropped.mean().item() == pytest.approx(1, abs=0.01) and torch.equal(_drop(dropped, 0.25, False), dropped)
+    assert dropped.mean().item() == pytest.approx(1, abs=0.01) and torch.equal(drop(dropped, 0.25, False), dropped)
     for share in (1.0, -0.1, math.nan):
         with pytest.raises(ValueError, match="dropout is a share in"):
             TransformerLM(**SIZES, dropout=share)

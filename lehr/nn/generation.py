@@ -11,7 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lehr.nn.model import Attention, TransformerLM, _causal_attention, _rotate, _rotation, softmax
+from lehr.nn.functions import softmax
+from lehr.nn.layers import Attention, causal_attention
+from lehr.nn.model import TransformerLM
+from lehr.nn.rotary import rotate, rotation_at
 
 
 def stream(
@@ -134,7 +137,7 @@ class Cache:
         """
         model = self.model
         begin, end = self.length, self.length + ids.shape[1]
-        rotation = _rotation(torch.arange(begin, end, device=ids.device), model.d_head, model.rope_theta)
+        rotation = rotation_at(torch.arange(begin, end, device=ids.device), model.d_head, model.rope_theta)
         x: Tensor = model.token_embeddings(ids)
         layer: Any  # a Block, which ModuleList does not say
         for number, layer in enumerate(model.layers):
@@ -149,7 +152,7 @@ class Cache:
             project(x).unflatten(-1, (attention.num_heads, -1)).transpose(-3, -2)  # [batch, heads, seq, d_head]
             for project in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
-        q, k = _rotate(q, *rotation), _rotate(k, *rotation)
+        q, k = rotate(q, *rotation), rotate(k, *rotation)
         if number == len(self._keys):  # made here, where the dtype is known: autocast may have changed it
             shape = (self._shape[0], attention.num_heads, *self._shape[2:])
             self._keys.append(k.new_empty(shape))
@@ -159,7 +162,7 @@ class Cache:
         keys[:, :, begin:end] = k
         values[:, :, begin:end] = v
         if begin == 0:
-            attended = _causal_attention(q, k, v)
+            attended = causal_attention(q, k, v)
         else:
             attended = F.scaled_dot_product_attention(q, keys[:, :, :end], values[:, :, :end])
         y: Tensor = attention.output_proj(attended.transpose(-3, -2).flatten(-2))
