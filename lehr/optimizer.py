@@ -101,8 +101,12 @@ class AdamW(torch.optim.Optimizer):
                 divisor = None
 
         for group, params in groups:
-            for device in {p.device for p in params}:
-                here = [p for p in params if p.device == device]
+            for device, dtype in dict.fromkeys((p.device, p.dtype) for p in params):  # CUDA's kernel takes one dtype
+                if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+                    raise RuntimeError(
+                        "AdamW counts on the host: capture forward and backward in a CUDA graph, not step"
+                    )
+                here = [p for p in params if (p.device, p.dtype) == (device, dtype)]
                 states = [self.state_of(p, group) for p in here]
                 gradients = [p.grad for p in here]
                 if any(map(is_split, here)):  # each process updates what it holds
@@ -265,16 +269,10 @@ def _counts_on(device: torch.device, steps: list[Tensor]) -> list[Tensor]:
 def _fusible(p: Tensor, grad: Tensor) -> bool:
     """Whether torch's fused kernel is right for p.
 
-    That of a CPU reads memory in order, whatever the strides say. CUDA's refuses a gradient whose strides are others
-    than p's, and a list that ends in a tensor of no numbers, as a process's part of a small one may be.
+    That of a CPU reads memory in order, whatever the strides say; CUDA's refuses a gradient whose strides are not p's.
     """
-    return (
-        p.device.type in FUSED
-        and p.is_contiguous()
-        and p.stride() == grad.stride()
-        and p.numel() > 0
-        and grad.dtype == p.dtype
-    )
+    in_order = p.is_contiguous() and p.stride() == grad.stride()
+    return p.device.type in FUSED and in_order and grad.dtype == p.dtype
 
 
 def _check(group: dict[str, Any]) -> None:

@@ -31,20 +31,23 @@ def global_norm(tensors: Sequence[Tensor]) -> Tensor:
     """
     whole = [tensor for tensor in tensors if not is_split(tensor)]
     split: list[Any] = [tensor for tensor in tensors if is_split(tensor)]
-    norm = _norm(whole)
     if not split:
-        return norm
+        return _norm(whole)
     ways = {(part.device_mesh, tuple(part.placements)) for part in split}
     if len(ways) > 1 or any(placement.is_partial() for part in split for placement in part.placements):
         raise ValueError(
             f"the norm is taken of tensors that are split in one way, not in {len(ways)}, nor of partial ones"
         )
     mesh, placements = next(iter(ways))
-    squares = _norm([local(part) for part in split]).double().square()
+    norm = _norm([local(part) for part in split])
+    squares = norm.double().square()
     for axis, placement in enumerate(placements):
         if placement.is_shard():
             torch.distributed.all_reduce(squares, group=mesh.get_group(axis))
-    return (squares + norm.to(squares).square()).sqrt().to(torch.promote_types(norm.dtype, torch.float32))
+    if whole:  # not a 0 from the host otherwise, which the device would have to be waited for
+        rest = _norm(whole)
+        squares, norm = squares + rest.to(squares).square(), norm.to(torch.promote_types(norm.dtype, rest.dtype))
+    return squares.sqrt().to(norm.dtype)
 
 
 def _norm(tensors: list[Tensor]) -> Tensor:

@@ -555,6 +555,33 @@ def test_on_an_accelerator_the_update_is_one_kernel_a_group_and_the_host_neither
     sent = [named for op, _, named in ops.seen if "_to_copy" in str(op) and named.get("device") is not None]
     assert all(named["device"] == lr.device for named in sent), "from meta to meta alone"
     assert {float(adamw.state[parameter]["step"]) for parameter in ours} == {2.0}
+    adamw.uncount()  # as the host does once it has heard of a skip
+    assert {float(adamw.state[parameter]["step"]) for parameter in ours} == {1.0}
+
+
+def test_of_two_dtypes_each_has_a_kernel_of_its_own():
+    ours = [torch.nn.Parameter(torch.ones(3, dtype=dtype)) for dtype in (torch.bfloat16, torch.float32, torch.bfloat16)]
+    theirs = copy.deepcopy(ours)
+    mine, torchs = AdamW(ours, lr=0.1), torch.optim.AdamW(theirs, lr=0.1, fused=True)
+    for parameter in (*ours, *theirs):
+        parameter.grad = torch.full_like(parameter, 0.5)
+    with Ops() as ops:
+        mine.step()
+    torchs.step()
+    calls = [args for op, args, _ in ops.seen if "_fused_adamw_" in str(op)]
+    assert [[p.dtype for p in params] for params, *_ in calls] == [[torch.bfloat16] * 2, [torch.float32]]
+    assert_same(ours, theirs, atol=0)
+
+
+def test_a_gradient_in_another_order_of_memory_is_read_as_it_says():
+    ours = torch.nn.Parameter(torch.zeros(2, 3))
+    theirs = copy.deepcopy(ours)
+    theirs.grad = torch.arange(6.0).view(2, 3)
+    ours.grad = theirs.grad.t().contiguous().t()
+    assert ours.grad.stride() != ours.stride()
+    AdamW([ours], lr=0.1, eps=1.0).step()  # the size of a gradient counts, not its sign alone
+    torch.optim.AdamW([theirs], lr=0.1, eps=1.0, fused=True).step()
+    assert_same([ours], [theirs], atol=1e-7)
 
 
 def test_counts_that_differ_are_filled_one_for_each():

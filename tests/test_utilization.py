@@ -28,6 +28,19 @@ def test_the_longer_name_goes_first():
         assert not any(name in later and name != later for later in names[index + 1 :]), name
 
 
+@pytest.mark.parametrize(
+    ("name", "figure"),
+    [
+        ("NVIDIA GeForce RTX 4090", 165e12), ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA GeForce RTX 4090 D", None), ("NVIDIA RTX A1000", None), ("NVIDIA L40", 181e12), ("NVIDIA L4", 121e12),
+        ("NVIDIA H200 NVL", 835e12), ("NVIDIA GH200 480GB", 989e12), ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),
+        ("NVIDIA A100-SXM4-80GB", 312e12), ("NVIDIA GeForce RTX 3090 Ti", None),
+    ],
+)  # fmt: skip
+def test_a_card_that_shares_part_of_another_name_has_not_its_peak(name, figure):
+    assert peak(name) == figure
+
+
 def test_a_device_whose_peak_is_not_known_has_no_share():
     assert utilization(Model(vocab_size=10), 10_000, 1e6, "some other") is None
     assert utilization(Model(vocab_size=10), 10_000, 1e6, "NVIDIA A100-SXM4-80GB").endswith("in bfloat16 (MFU)")

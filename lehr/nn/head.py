@@ -72,7 +72,8 @@ def _head_losses(
         if d_weight is not None:
             if dtype == d_weight.dtype:
                 d_weight.addmm_(d_logits.T, x)  # saves a [vocab, d_model] array for each part
-            else:  # a few rows at a time: the sum of two dtypes first makes a wide copy of one
-                for few, ids in zip(d_weight.split(AT_ONCE), d_logits.T.split(AT_ONCE), strict=True):
+            else:  # on a CPU a few rows at a time: the sum of two dtypes first makes a wide copy of one there
+                few_ids = AT_ONCE if weight.device.type == "cpu" else len(weight)
+                for few, ids in zip(d_weight.split(few_ids), d_logits.T.split(few_ids), strict=True):
                     few += ids @ x
     return torch.cat(losses), d_hidden, d_weight

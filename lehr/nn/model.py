@@ -138,7 +138,7 @@ class TransformerLM(nn.Module):
         x: Tensor = drop(self.token_embeddings(ids), self.dropout, self.training)
         for layer in self.layers:
             if self.checkpoint_activations and torch.is_grad_enabled():
-                x = checkpoint(layer, x, rotation, use_reentrant=False)
+                x = checkpoint(layer, x, rotation, use_reentrant=False, preserve_rng_state=self.dropout > 0)
             else:
                 x = layer(x, rotation)
         x = self.ln_final(x)

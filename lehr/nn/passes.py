@@ -5,6 +5,7 @@ of a small model that takes longer than the matrix products. Here the backward p
 inputs alone and works the rest out again. Each is made of operations that can be differentiated once more.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +19,11 @@ def autocast_dtype(x: Tensor) -> torch.dtype:
     if x.dtype != torch.float64 and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
     return x.dtype
+
+
+def exact(device: str) -> AbstractContextManager[Any]:
+    """Products in their operands' dtype: a compiled backward pass runs under the autocast of its forward pass."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def float32_at_least(x: Tensor) -> Tensor:
@@ -40,6 +46,11 @@ class Norm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, rms = ctx.saved_tensors
+        with exact(x.device.type):
+            return Norm._backward(ctx, d_y, x, weight, rms)
+
+    @staticmethod
+    def _backward(ctx: Any, d_y: Tensor, x: Tensor, weight: Tensor, rms: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # a second derivative follows, which passes through rms too, and nothing in place
             rms = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
             unit = x * rms

@@ -45,7 +45,7 @@ def rotation_of_all(seq: int, context_length: int, d_head: int, theta: float, de
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """x [..., seq, d_head] turned by a rotation."""
-    if x.device.type == "cpu" and not torch.compiler.is_compiling():  # the compiler has no complex numbers
+    if x.device.type in ("cpu", "cuda") and not torch.compiler.is_compiling():  # it has no complex numbers
         wide_turn = torch.complex128 if x.dtype == torch.float64 else torch.complex64
         turned: Tensor = passes.Turn.apply(x, torch.complex(cos, sin).to(wide_turn))
         return turned

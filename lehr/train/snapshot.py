@@ -89,7 +89,7 @@ def random_states() -> dict[str, Any]:
         "torch": _hex(torch.get_rng_state()),
     }
     if torch.cuda.is_available():
-        states["cuda"] = [_hex(state) for state in torch.cuda.get_rng_state_all()]
+        states["cuda"] = _hex(torch.cuda.get_rng_state())  # of this process's device, whatever its number
     if torch.backends.mps.is_available():
         states["mps"] = _hex(torch.mps.get_rng_state())
     return states
@@ -102,9 +102,8 @@ def restore_random(states: dict[str, Any]) -> None:
     name, key, position, has_gauss, cached = states["numpy"]
     np.random.set_state((name, np.array(key, dtype=np.uint32), position, has_gauss, cached))
     torch.set_rng_state(_tensor(states["torch"]))
-    if torch.cuda.is_available():
-        for device, state in enumerate(states.get("cuda", [])[: torch.cuda.device_count()]):
-            torch.cuda.set_rng_state(_tensor(state), device)
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(_tensor(states["cuda"]))
     if "mps" in states and torch.backends.mps.is_available():
         torch.mps.set_rng_state(_tensor(states["mps"]))
 

@@ -1,13 +1,17 @@
 """How much of a device's arithmetic a run used: model FLOPs utilization, MFU."""
 
+import re
+
 from lehr.train.config import Model
 
 # Dense products in bfloat16 with float32 sums, operations a second, as the makers publish them, by a part of the name
-# that torch gives the device; of two that fit, the first.
+# that torch gives the device, in whole words; of two that fit, the first.
 PEAKS = {
-    "GB200": 2.5e15, "B200": 2.25e15, "H200": 989e12, "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12,
-    "A100": 312e12, "L40S": 362e12, "A10G": 70e12, "A10": 125e12, "L4": 121e12, "RTX 4090": 165e12, "RTX 3090": 71e12,
+    "GB200": 2.5e15, "B200": 2.25e15, "GH200": 989e12, "H200 NVL": 835e12, "H200": 989e12, "H100 PCIe": 756e12,
+    "H100 NVL": 835e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L40": 181e12, "A10G": 70e12, "A10": 125e12,
+    "L4": 121e12, "RTX 4090": 165e12, "RTX 3090": 71e12,
 }  # fmt: skip
+LESS = re.compile(r"\b(MIG|Laptop|Max-Q|D|Ti)\b")  # a part of a card, or another that shares the name
 
 
 def peak(name: str) -> float | None:
@@ -16,7 +20,9 @@ def peak(name: str) -> float | None:
     >>> peak("NVIDIA H100 80GB HBM3"), peak("some other")
     (989000000000000.0, None)
     """
-    return next((value for part, value in PEAKS.items() if part in name), None)
+    if LESS.search(name):
+        return None
+    return next((value for part, value in PEAKS.items() if re.search(rf"\b{part}\b", name)), None)
 
 
 def operations(model: Model, parameters: int) -> float:
