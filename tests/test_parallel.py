@@ -236,11 +236,15 @@ def test_a_signal_to_one_process_stops_all_with_one_save(forks, text, alone, tmp
     assert same_curve(out, alone())
 
 
+two_gpus = pytest.mark.skipif(torch.cuda.device_count() > 1, reason="there are as many GPUs as processes")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"optimizer__name": "muon", "train__parallel": "fsdp"}, "write --set train.parallel=ddp"),
         ({"train__device": "mps"}, "2 processes cannot share train.device=mps"),
+        pytest.param({"train__device": "cuda"}, "write --set train.device=cpu", marks=two_gpus),
         ({"train__parallel": "none"}, "torchrun has begun 2 processes, and train.parallel is none"),
         ({"train__batch_size": 5}, "train.batch_size=5 sequences, which all processes share, do not divide by 2"),
         ({"train__batch_size": 12, "train__micro_batch_size": 4}, "write --set train.micro_batch_size=3, say"),

@@ -243,6 +243,13 @@ def _check(settings: Train, mode: str, size: int, device: str) -> None:
             f"{size} processes cannot share train.device={device}; write --set train.device=cpu, or cuda, where each "
             "takes the GPU of its number"
         )
+    here = int(os.environ.get("LOCAL_WORLD_SIZE") or int(os.environ.get("LOCAL_RANK", 0)) + 1)
+    if device == "cuda" and here > (gpus := torch.cuda.device_count()):
+        fewer = f"begin {gpus} processes on it (torchrun --nproc-per-node {gpus}), or " if gpus else ""
+        raise ValueError(
+            f"{here} processes of this machine would take a GPU each, and it has {gpus or 'none that torch can use'}; "
+            f"{fewer}write --set train.device=cpu"
+        )
     batch, micro = settings.batch_size, settings.micro_batch_size
     if batch % size:
         near = max(round(batch / size), 1) * size

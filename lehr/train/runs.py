@@ -52,6 +52,8 @@ def open_run(text: str, device: str = "", tokenizer: str = "") -> Run:
         raise ValueError(f"the weights in {path} are not those of {folder}'s config.json: {error}") from None
     try:
         model = model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except torch.OutOfMemoryError:
+        raise ValueError(f"{folder} does not fit in the GPU's free memory; write --device cpu") from None
     except (RuntimeError, AssertionError):  # torch's many ways to say so
         raise ValueError(f"no such device: {device}; write --device cpu") from None
     table = tokenizer_of(folder, facts)
