@@ -335,6 +335,12 @@ def loop(
         world.meet()  # all fail, and the first of them says so
         saved = "and they are saved" if writer.saved == failed.at else "but they could not be saved"
         raise RunFailed(f"{failed.what}; the weights are still those before it, {saved}: {failed.advice}") from None
+    except nonfinite.RollBack as back:
+        writer.wait()
+        if world.tell(not folders.all_folders(folder / "checkpoints")):
+            report.say("there is no checkpoint to go back to yet: the weights from before that update become one")
+            keep(back.step)
+        raise
     except Exception:
         with suppress(RunFailed):
             writer.wait()  # what is being written is worth having, whatever went wrong since
@@ -357,14 +363,14 @@ def roll_back(
 ) -> tuple[int, int]:
     """Load the newest checkpoint, cut the log back to it, and return its step and the shift that leaves the batch out.
 
-    `bad` has the batches that were gone back for before. Raises RunFailed if there is no checkpoint, or it has been
-    gone back to too often.
+    `bad` has the batches that were gone back for before. Raises RunFailed if there is no checkpoint, which `loop` had
+    no room for, or it has been gone back to too often.
     """
     opened = None if parts.world.rank else resuming.find(folder, report)
     if opened is None and not parts.world.rank:
         raise RunFailed(
-            f"step {back.step} is not finite and there is no checkpoint to go back to; write a smaller "
-            "--set train.checkpoint_every=N, or --on-nonfinite skip"
+            f"step {back.step} is not finite, there is no checkpoint to go back to, and what was before it could not "
+            f"be saved: free some room for {folder}, and write --resume-or-start to start over"
         )
     step, shift = resuming.load(parts, opened[1] if opened else None)
     bad.add(back.batch)

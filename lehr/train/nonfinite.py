@@ -4,7 +4,7 @@
 * `skip`: the batch is passed over and the run goes on with the next; after 10 in a row it fails all the same.
 * `rollback`: the run goes back to its newest checkpoint and on from there with the batches after the bad one, as
   Chowdhery et al. 2022 (PaLM, arXiv 2204.02311, section 5.1) did by hand for spikes of the loss; the fourth time from
-  the same checkpoint it fails.
+  the same checkpoint it fails. Where there is none yet, what the run was before the update is saved as the first.
 
 Each is recorded in the run's `nonfinite.jsonl`, with the windows of the batch, so that they can be looked at. The
 limits are counted in that file and in the log, so that they hold over resumes.
@@ -116,9 +116,9 @@ class Guard:
         what = f"step {update.step} has the loss {loss:.4g} and the gradient norm {norm:.4g} (LR {update.lr:.3g})"
         then = self._parts.config.train.on_nonfinite
         self._record(update, loss, norm, then)
+        if then != "skip" and update.drawn is not None:  # what is saved now has this update before it
+            set_draws(self._parts.device, update.drawn)
         if then == "stop":
-            if update.drawn is not None:  # the next to draw is this update once more
-                set_draws(self._parts.device, update.drawn)
             raise Failed(
                 f"{what}, its batch is in {self._path}",
                 "--resume with --on-nonfinite skip or rollback, or try a lower --lr or a longer warmup in a new run",
