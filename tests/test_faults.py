@@ -475,6 +475,16 @@ def test_a_folder_that_cannot_be_written_is_refused(forks, text, tmp_path):
     assert done.status == 2 and "cannot be written (Permission denied); write another --out" in done.err
 
 
+def test_a_folder_that_may_be_written_and_not_read_has_runs_all_the_same(forks, text, tmp_path):
+    above = tmp_path / "above"
+    above.mkdir(mode=0o300)
+    try:
+        done = forks.run(*train(text, above / "run", "--dry-run"), no_capabilities=True)
+        assert done.status == 0, done.err
+    finally:
+        above.chmod(0o700)
+
+
 def test_a_folder_that_turns_read_only_ends_the_run_with_a_clear_error(forks, text, tmp_path):
     folder = tmp_path / "run"
     process = forks.start(*train(text, folder, train__steps=100_000), no_capabilities=True)

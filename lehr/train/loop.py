@@ -36,6 +36,7 @@ from lehr.train import (
 from lehr.train import config as configs
 from lehr.train import resume as resuming
 from lehr.train.config import Config
+from lehr.train.durable import make_folder
 from lehr.train.evaluation import validation
 from lehr.train.following import Contributor, Order, Silence, Unwritten
 from lehr.train.metrics import Log
@@ -201,7 +202,7 @@ def run(parts: Parts, folder: Path, start: int, log: Log, report: Report, shift:
 def _enter(folder: Path, stack: ExitStack) -> None:
     """Make the folder and lock it. Raises ValueError, saying what to write, where that cannot be."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         stack.enter_context(lock.held(folder))
     except OSError as error:
         raise ValueError(f"{folder} cannot be written ({error.strerror}); write another --out") from None

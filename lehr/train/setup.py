@@ -24,7 +24,7 @@ from lehr.train import config as configs
 from lehr.train import pages, sharded
 from lehr.train.config import Config
 from lehr.train.data import Corpus, Windows, load_corpus
-from lehr.train.durable import replace_text
+from lehr.train.durable import make_folder, replace_text
 from lehr.train.parallel import World
 from lehr.train.runs import count_parameters
 from lehr.train.snapshot import seed_all
@@ -163,7 +163,7 @@ def new_folder() -> Path:
     for number in itertools.count(1):
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
         try:
-            folder.mkdir(parents=True)
+            make_folder(folder, new=True)
             break
         except FileExistsError:
             continue
