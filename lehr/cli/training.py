@@ -150,7 +150,7 @@ def _config(options: argparse.Namespace, resumed: Path | None) -> "Config":
     """The defaults, or those of the run that is resumed, then the preset, the file, and the options."""
     from lehr.train import config as configs
 
-    config = configs.Config() if resumed is None else configs.config_of(configs.read(resumed))
+    config = configs.Config() if resumed is None else configs.of_run(resumed)
     if options.preset is not None:
         config = configs.preset(options.preset, config)
     if options.config is not None:

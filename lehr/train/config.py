@@ -15,6 +15,7 @@ from lehr.words import nearest, read_number
 
 PRECISIONS = ("float32", "bfloat16")
 DEVICES = ("cpu", "cuda", "mps")
+WORDS = ("bytes", "char", "none")  # what data.tokenizer may be beside a file
 DTYPES = ("uint8", "uint16", "uint32")
 PARALLEL = ("none", "ddp", "fsdp")
 OPTIMIZERS = ("adamw", "muon")
@@ -43,7 +44,7 @@ class Data:
     """Where the text comes from: files, folders, globs. No path: the source of Python's standard library."""
 
     path: tuple[str, ...] = ()
-    tokenizer: str = "bytes"
+    tokenizer: str = ""  # empty: bytes, or the token ids' own
     val_fraction: float = 0.1
     field: str = "text"  # of JSON lines and datasets
     dtype: str = "uint16"  # of .bin arrays, which do not say
@@ -273,6 +274,18 @@ def config_of(facts: Mapping[str, Any]) -> Config:
             "this config.json is not one of lehr train: it does not say which schedule was given"
         ) from None
     return from_dict({**sections, "schedule": given})
+
+
+def of_run(folder: Path) -> Config:
+    """`config_of` a run's folder, with its own copy of a tokenizers file that has gone or been moved since.
+
+    Raises ValueError if the folder holds no run.
+    """
+    config, copy = config_of(read(folder)), folder / "tokenizer.json"
+    gone = config.data.tokenizer not in ("", *WORDS) and not Path(config.data.tokenizer).exists()
+    if not (gone and copy.is_file()):
+        return config
+    return replace(config, data=replace(config.data, tokenizer=str(copy)))
 
 
 def assign(config: Config, *texts: str) -> Config:
