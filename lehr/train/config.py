@@ -6,7 +6,7 @@ ValueError that names its key.
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -203,14 +203,22 @@ def from_dict(data: Mapping[str, Any], base: Config | None = None) -> Config:
     return replace(config, **changes)
 
 
-def from_toml(path: Path, base: Config | None = None) -> Config:
-    """Read a TOML file with the sections of `config.json`. Raises ValueError naming the file and the fault."""
+def from_toml(path: Path, base: Config | None = None, later: Sequence[str] = ()) -> Config:
+    """Read a TOML file with the sections of `config.json`. Raises ValueError naming the file and the fault.
+
+    `later` are the assignments that will go over it: Muon's keys may stand in a file for one that takes Muon.
+    """
     if not path.is_file():
         raise ValueError(f"no such file: {path}")
     if path.suffix != ".toml":
         raise ValueError(f"{path} is not a .toml file; to train on it write --data {path}")
     try:
-        return from_dict(tomllib.loads(path.read_text(encoding="utf-8")), base)
+        sections = tomllib.loads(path.read_text(encoding="utf-8"))
+        config = from_dict(sections, base)
+        pairs = [text.partition("=") for text in later]
+        names = [value.strip() for name, _, value in pairs if name.strip() == "optimizer.name"]
+        _refuse_idle(sections, config.optimizer.name, *names)
+        return config
     except (ValueError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -302,13 +310,18 @@ def assign(config: Config, *texts: str) -> Config:
             raise ValueError(f"{text!r} is not an assignment; write section.key=value, such as train.steps=500")
         sections.setdefault(section, {})[key] = value.strip()
     assigned = from_dict(sections, config)
-    idle = [key for key in MUONS if key in sections.get("optimizer", {}) and assigned.optimizer.name != "muon"]
-    if idle:
+    _refuse_idle(sections, assigned.optimizer.name)
+    return assigned
+
+
+def _refuse_idle(sections: Mapping[str, Mapping[str, Any]], *optimizers: str) -> None:
+    """Raise ValueError where Muon's keys are set, and none of the optimizers is Muon."""
+    idle = [key for key in MUONS if key in sections.get("optimizer", {})]
+    if idle and "muon" not in optimizers:
         raise ValueError(
-            f"optimizer.{idle[0]} is Muon's, and optimizer.name is {assigned.optimizer.name!r}; leave it out, or write "
+            f"optimizer.{idle[0]} is Muon's, and optimizer.name is {optimizers[-1]!r}; leave it out, or write "
             "optimizer.name=muon besides"
         )
-    return assigned
 
 
 def _convert(name: str, value: Any, kind: Any) -> Any:
