@@ -25,6 +25,7 @@ from lehr.train import pages, sharded
 from lehr.train.config import Config
 from lehr.train.data import Corpus, Windows, load_corpus
 from lehr.train.durable import make_folder, replace_text
+from lehr.train.estimate import memory
 from lehr.train.parallel import World
 from lehr.train.runs import count_parameters
 from lehr.train.snapshot import seed_all
@@ -77,8 +78,8 @@ class Parts:
 
     @property
     def checkpoint_bytes(self) -> int:
-        """About what a checkpoint takes on the disk: weights, and the two moments of AdamW, in their own precision."""
-        return 3 * sum(p.numel() * p.element_size() for p in self.model.parameters()) + 40_000
+        """About what a checkpoint takes on the disk: weights, and the optimizer's moments."""
+        return memory(self.config, sum(p.numel() for p in self.model.parameters())).snapshot + 40_000
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets of this process's rows of a batch, on the device; CUDA copies them while it works."""
@@ -108,7 +109,7 @@ def build(config: Config, world: World | None = None) -> Parts:
                 f"[{corpus.fingerprint}]; give every machine the same files"
             )
     if config.train.device == "cpu":
-        pages.keep_or_return(16 * count_parameters(configs.to_dict(config)["model"]))
+        pages.keep_or_return(memory(config, count_parameters(configs.to_dict(config)["model"])).state)
     seed_all(config.train.seed)
     model = make_model(config)
     trained = sharded.wrapped(model, world)
