@@ -71,6 +71,8 @@ def test_an_assignment_sets_one_value(text, section, key, value):
         ("train.on_nonfinite=ignore", "train.on_nonfinite is one of stop, skip, rollback, not 'ignore'"),
         ("model.dropout=1", "model.dropout is in [0, 1), not 1.0"),
         ("train.device=tpu", "train.device is one of cpu, cuda, mps, not 'tpu'"),
+        ("train.device=cuda:one", "train.device has a number where it is one GPU of several, such as cuda:1, not"),
+        ("train.device=cpu:1", "such as cuda:1, not 'cpu:1'"),
     ],
 )
 def test_a_wrong_assignment_is_refused_by_name(text, message):

@@ -139,8 +139,10 @@ class Config:
         parallel = self.train.parallel in ("", *PARALLEL)
         self._require("train.parallel", parallel, f"is one of {', '.join(PARALLEL)}")
         self._require("model.dropout", 0 <= self.model.dropout < 1, "is in [0, 1)")
-        device = self.train.device.partition(":")[0]
+        device, colon, number = self.train.device.partition(":")
         self._require("train.device", device in ("", *DEVICES), f"is one of {', '.join(DEVICES)}")
+        numbered = not colon or (device == "cuda" and number.isdecimal())
+        self._require("train.device", numbered, "has a number where it is one GPU of several, such as cuda:1")
 
     def _get(self, name: str) -> Any:
         section, key = name.split(".")

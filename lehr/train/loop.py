@@ -306,6 +306,8 @@ def loop(
                 report.update(row, seconds_left=(settings.steps - done) * per_step)
             if done == warmup:
                 report.say(f"warmup complete at step {done}")
+            if looks and device.type != "cpu":  # what the device has still to do of this update is no part of the pause
+                torch.accelerator.synchronize(device)
             pause = time.perf_counter()
             if evaluates:
                 evaluate(done)

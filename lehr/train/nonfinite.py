@@ -58,14 +58,15 @@ class _Update:
     norm: Tensor
     bad: Tensor
     drawn: Tensor | None  # the generator before its first draw
-    heard: Any = None  # on CUDA, an event: `bad` has arrived on the host
 
 
 class Guard:
     """Judges each update on the device, and acts once the host has heard of it.
 
     On the CPU that is at once. On an accelerator it is when the host looks at the device anyway (to log, evaluate or
-    save), and at the latest before the next update: the verdict has long arrived by then, so nothing waits for it.
+    save), and at the latest before the next update. A host that is ahead waits there for the verdict of the update
+    before, while a CUDA device has the next one's passes still to do and so never waits itself: the verdict is copied
+    to pinned memory, and an event says that it has come. (Elsewhere the host waits for those passes, too.)
 
     `skipped` is how many updates in a row were passed over just before the first one.
     """
@@ -76,6 +77,10 @@ class Guard:
         self._skipped = skipped
         self._failed: Failed | None = None
         self._drawn: Tensor | None = None
+        self._heard: Any = None
+        if parts.device.type == "cuda":  # one of each is enough: an update is judged once the one before is settled
+            self._verdict = torch.empty((), dtype=torch.bool, pin_memory=True)
+            self._heard = torch.cuda.Event()
 
     def begin(self) -> None:
         """An update begins: remember where the generator of dropout stands."""
@@ -89,11 +94,10 @@ class Guard:
         """
         bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
         self._pending = _Update(step, lr, loss, norm, bad, self._drawn)
-        if bad.device.type == "cuda":
-            host = torch.empty((), dtype=torch.bool, pin_memory=True)
-            self._pending.bad = host.copy_(bad, non_blocking=True)
-            self._pending.heard = torch.cuda.Event()
-            self._pending.heard.record()
+        if self._heard is not None:
+            self._pending.bad = self._verdict.copy_(bad, non_blocking=True)
+            # in the stream of that copy: where the device is cuda:1, say, it is not the current one
+            self._heard.record(torch.cuda.current_stream(bad.device))
         return bad
 
     def settle(self) -> dict[str, Any] | None:
@@ -105,8 +109,8 @@ class Guard:
         update, self._pending = self._pending, None
         if update is None:
             return None
-        if update.heard is not None:
-            update.heard.synchronize()
+        if self._heard is not None:
+            self._heard.synchronize()
         if not update.bad:
             self._skipped = 0
             return None
@@ -128,6 +132,8 @@ class Guard:
             self._report.warn(f"{what}; going back to the newest checkpoint, to go on with the batches after this one")
             raise RollBack(update.step, update.step + self._shift)
         if self._skipped >= IN_A_ROW:
+            if self._drawn is not None and self._drawn is not update.drawn:  # the next one drew, and is not made
+                set_draws(self._parts.device, self._drawn)
             advice = "try a lower --lr or a longer warmup"
             self._failed = Failed(
                 f"{what}, nor was any of the {self._skipped - 1} updates before it finite", advice, update.step + 1
