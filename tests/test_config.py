@@ -71,6 +71,8 @@ def test_an_assignment_sets_one_value(text, section, key, value):
         ("train.on_nonfinite=ignore", "train.on_nonfinite is one of stop, skip, rollback, not 'ignore'"),
         ("model.dropout=1", "model.dropout is in [0, 1), not 1.0"),
         ("train.device=tpu", "train.device is one of cpu, cuda, mps, not 'tpu'"),
+        ("train.device=cuda:one", "train.device has a number where it is one GPU of several, such as cuda:1, not"),
+        ("train.device=cpu:1", "such as cuda:1, not 'cpu:1'"),
     ],
 )
 def test_a_wrong_assignment_is_refused_by_name(text, message):
@@ -93,6 +95,24 @@ def test_a_wrong_toml_file_is_named(tmp_path, text):
     file.write_text(text)
     with pytest.raises(ValueError, match=r"run\.toml: "):
         from_toml(file)
+
+
+@pytest.mark.parametrize("key", ["momentum = 0.9", "matrix_lr_ratio = 0.5"])
+def test_muons_keys_in_a_toml_file_are_refused_where_nothing_looks_at_them(tmp_path, key):
+    file = tmp_path / "run.toml"
+    file.write_text(f"[optimizer]\n{key}\n")
+    message = (
+        rf"run\.toml: optimizer\.{key.split()[0]} is Muon's, and optimizer\.name is 'adamw'; leave it out, or write"
+    )
+    with pytest.raises(ValueError, match=message):
+        from_toml(file)
+    with pytest.raises(ValueError, match=message):
+        from_toml(file, later=["train.steps=9", "optimizer.name=adamw"])
+    assert from_toml(file, preset("shakespeare-char")).optimizer.name == "muon"
+    muon = ["optimizer.name=muon"]
+    assert assign(from_toml(file, later=muon), *muon).optimizer != Config().optimizer
+    file.write_text(f'[optimizer]\nname = "muon"\n{key}\n')
+    assert assign(from_toml(file, later=["optimizer.name=adamw"]), "optimizer.name=adamw").optimizer.name == "adamw"
 
 
 # --- presets

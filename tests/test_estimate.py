@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from lehr.nn import TransformerLM
-from lehr.optimizer import AdamW
-from lehr.train.config import Config, Model, Train, to_dict
+from lehr.train.config import Config, Model, Optimizer, Train, assign, to_dict
 from lehr.train.estimate import memory
+from lehr.train.folders import write
+from lehr.train.setup import build, make_optimizer
 from lehr.train.snapshot import take
 
 SHAPES = {  # d_model, num_heads, d_ff, context_length
@@ -59,17 +60,30 @@ def test_checkpointed_activations_are_what_goes_into_the_layers_and_one_layer(pr
     assert kept + plain / 4 == pytest.approx(estimated, rel=0.15) and estimated < all_layers / 2
 
 
-def test_the_copy_that_a_checkpoint_is_written_from_is_three_numbers_a_parameter():
-    lm = TransformerLM(vocab_size=8, context_length=8, d_model=16, num_layers=1, num_heads=2, d_ff=32)
-    optimizer = AdamW(lm.parameters())
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_the_state_and_the_copy_that_a_checkpoint_is_written_from_are_what_is_there(name):
+    sizes = {"vocab_size": 8, "context_length": 8, "d_model": 16, "num_layers": 2, "num_heads": 2, "d_ff": 32}
+    config = replace(Config(), model=Model(**sizes), optimizer=Optimizer(name=name))
+    lm = TransformerLM(**sizes)
+    optimizer = make_optimizer(config, lm)
     lm.loss(torch.zeros(1, 8, dtype=torch.int64), torch.zeros(1, 8, dtype=torch.int64)).backward()
     optimizer.step()
+    estimate = memory(config, sum(p.numel() for p in lm.parameters()))
+    counts = sum(state["step"].nbytes for state in optimizer.state.values())  # which are not estimated
     snapshot = take(lm, optimizer, 1, {})
     held = sum(t.nbytes for t in (*snapshot.model.values(), *snapshot.optimizer.values()))
-    parameters = sum(p.numel() for p in lm.parameters())
-    assert held == pytest.approx(memory(Config(), parameters).snapshot, rel=0.01)
+    assert held - counts == estimate.snapshot
+    moments = sum(t.nbytes for state in optimizer.state.values() for t in state.values())
+    weights = sum(p.nbytes + p.grad.nbytes for p in lm.parameters())
+    assert weights + moments - counts == estimate.state
 
 
-def test_the_state_is_four_numbers_a_parameter():
-    optimizer_and_gradient = 3
-    assert memory(Config(), 1000).state == 4 * (1 + optimizer_and_gradient) * 1000
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_what_a_checkpoint_takes_on_the_disk_is_about_what_is_said(text, tmp_path, name):
+    shape = ("model.d_model=64", "model.num_heads=2", "model.num_layers=4", "model.d_ff=192", "model.context_length=16")
+    parts = build(assign(Config(), *shape, f"data.path={text}", f"optimizer.name={name}", "train.device=cpu"))
+    parts.model.loss(*parts.batch(0)).backward()
+    parts.optimizer.step()
+    folder = write(tmp_path, take(parts.model, parts.optimizer, 1, {}))
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    assert size == pytest.approx(parts.checkpoint_bytes, rel=0.03)

@@ -408,9 +408,28 @@ def test_not_finite_rollback_goes_on_from_the_checkpoint_with_the_batches_after(
     assert same_end(tmp_path / "again", folder, END)
 
 
+def test_not_finite_rollback_before_the_first_checkpoint_loses_nothing(forks, text, tmp_path):
+    folder, other = tmp_path / "run", tmp_path / "other"
+    never = {"train__checkpoint_every": 200}  # beyond its end
+    done = forks.run(*hard(text, folder, "--on-nonfinite", "rollback", **never), plain=True, nonfinite={"calls": [13]})
+    assert done.status == 0 and "step 6 has the loss nan" in done.err
+    assert "there is no checkpoint to go back to yet" in done.out and "step-00000006: weights" in done.out
+    assert [row["step"] for row in updates(folder)] == list(range(END)) and steps(folder) == [6, 12]
+    assert [read(path)["data"]["shift"] for _, path in all_folders(folder / "checkpoints")] == [0, 1]
+    # it is what `stop` saves, and what a rollback from there comes to, bit for bit
+    stopped = forks.run(*hard(text, other, **never), plain=True, nonfinite={"calls": [13]})
+    assert stopped.status == 1 and same_end(other, folder, 6)
+    again = forks.run(*resume(other, "--on-nonfinite", "rollback"), plain=True, nonfinite={"calls": [1]})
+    assert again.status == 0 and equals(other, folder)
+
+
 def test_not_finite_rollback_gives_up_where_it_does_not_help(forks, text, tmp_path):
-    done = forks.run(*train(text, tmp_path / "none", "--on-nonfinite", "rollback"), nonfinite={"calls": [2]})
-    assert done.status == 1 and "there is no checkpoint to go back to" in done.err
+    full = tmp_path / "full"
+    done = forks.run(
+        *train(text, full, "--on-nonfinite", "rollback"), plain=True, nonfinite={"calls": [2]}, file_limit=20_000
+    )
+    assert done.status == 1 and steps(full) == []
+    assert "could not be saved: free some room for" in done.err and "--resume-or-start to start over" in done.err
     often = forks.run(
         *train(text, tmp_path / "often", "--on-nonfinite", "rollback"), nonfinite={"calls": [*range(6, 99)]}
     )
@@ -454,6 +473,16 @@ def test_a_folder_that_cannot_be_written_is_refused(forks, text, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o555)
     done = forks.run(*train(text, tmp_path / "locked" / "run"), no_capabilities=True)
     assert done.status == 2 and "cannot be written (Permission denied); write another --out" in done.err
+
+
+def test_a_folder_that_may_be_written_and_not_read_has_runs_all_the_same(forks, text, tmp_path):
+    above = tmp_path / "above"
+    above.mkdir(mode=0o300)
+    try:
+        done = forks.run(*train(text, above / "run", "--dry-run"), no_capabilities=True)
+        assert done.status == 0, done.err
+    finally:
+        above.chmod(0o700)
 
 
 def test_a_folder_that_turns_read_only_ends_the_run_with_a_clear_error(forks, text, tmp_path):

@@ -184,14 +184,15 @@ def test_what_is_not_finite_on_one_process_is_skipped_on_all(forks, text, tmp_pa
     assert ranks[0].err.count("skipped") == 1 and not ranks[1].err
 
 
-def test_what_is_not_finite_on_one_process_rolls_all_back(forks, text, tmp_path):
+@pytest.mark.parametrize(("every", "back_to"), [(4, 4), (200, 6)], ids=["a checkpoint", "none yet"])
+def test_what_is_not_finite_on_one_process_rolls_all_back(forks, text, tmp_path, every, back_to):
     out = tmp_path / "run"
     words = curve(text, out, "--on-nonfinite", "rollback", train__parallel="fsdp", train__steps=12)
     status, said, ranks = together(
-        forks, [*words, "--set", "train.checkpoint_every=4"], faults={1: {"nonfinite": {"calls": [7]}}}
+        forks, [*words, "--set", f"train.checkpoint_every={every}"], faults={1: {"nonfinite": {"calls": [7]}}}
     )
     assert status == [0, 0], said
-    assert "rolled back to" in ranks[0].out and "step-00000004" in ranks[0].out
+    assert "rolled back to" in ranks[0].out and f"step-{back_to:08d}" in ranks[0].out and not ranks[1].out
     assert [row["step"] for row in updates(out)] == list(range(12))
 
 

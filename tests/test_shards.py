@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,7 +54,7 @@ def whole(text, tmp_path_factory):
 def test_the_ids_are_those_of_the_text_and_every_document_ends(text, whole):
     out, facts = whole
     table = load(str(out))
-    corpus = load_corpus([str(out)], "bytes", 0.1)
+    corpus = load_corpus([str(out)], "", 0.1)
     ids = np.concatenate([corpus.train[:], corpus.val[:]])
     documents = [*(text / "a.txt").read_text().split("<|endoftext|>")]
     for line in (text / "b.jsonl").read_text().splitlines():
@@ -74,10 +75,45 @@ def test_train_takes_the_folder_and_its_tokenizer(whole, tmp_path, capsys):
     assert config["model"]["vocab_size"] == facts["vocab_size"] == 300
     assert config["text"]["fingerprint"] == facts["fingerprint"]
     assert config["data"]["tokenizer"] == str(out / "tokenizer.json")
+
+
+def test_another_tokenizer_than_the_folders_is_refused_and_none_is_obeyed(whole, tmp_path, capsys):
+    out, _ = whole
+    words = ["train", "--data", str(out), "--out", str(tmp_path / "run"), "--preset", "debug", "--dry-run"]
     other = tmp_path / "other.json"
     other.write_text(learn(iter(["other"]), 260))
-    assert main([*words, "--set", f"data.tokenizer={other}"]) == 2
-    assert "is not what made" in capsys.readouterr().err
+    refused = {
+        other: f"data.tokenizer={other} is not what made {out}, which holds ids of its own tokenizer.json",
+        "bytes": f"data.tokenizer=bytes is not what made {out}",
+        "char": f"data.tokenizer=char is for; leave data.tokenizer out, or write ={out}",
+        tmp_path / "typo.json": "data.tokenizer is one of bytes, char, or a file, not",
+    }
+    for tokenizer, message in refused.items():
+        assert main([*words, "--set", f"data.tokenizer={tokenizer}"]) == 2
+        said = capsys.readouterr().err
+        assert message in said and said.count("\n") == 1
+    ids = load_corpus([str(out)], "none", 0.1)
+    highest = max(int(part[:].max()) for part in (ids.train, ids.val))
+    assert not ids.tokenizer.token_bytes.any()
+    named = {"none": ("none", highest + 1), str(out): (str(out), 300), "": (str(out / "tokenizer.json"), 300)}
+    for tokenizer, (name, size) in named.items():
+        assert main([*words, "--set", f"data.tokenizer={tokenizer}"]) == 0
+        config = json.loads((tmp_path / "run" / "config.json").read_text())
+        assert (config["data"]["tokenizer"], config["model"]["vocab_size"]) == (name, size)
+
+
+def test_a_run_goes_on_where_its_folder_of_ids_was_moved_and_only_there(whole, tmp_path, capsys):
+    shutil.copytree(whole[0], tmp_path / "ids")
+    words = ["train", "--out", str(tmp_path / "run"), "--dry-run"]
+    assert main([*words, "--data", str(tmp_path / "ids"), "--preset", "debug"]) == 0
+    (tmp_path / "run" / "checkpoints").mkdir()  # as if it had begun
+    (tmp_path / "ids").rename(tmp_path / "moved")
+    again = [*words, "--resume-or-start"]
+    assert main([*again, "--data", str(tmp_path / "moved")]) == 0
+    quietly([str(whole[0] / "tokenizer.json")], tmp_path / "other", vocab_size=280)
+    capsys.readouterr()
+    assert main([*again, "--data", str(tmp_path / "other"), "--allow-other-data"]) == 2
+    assert f"{tmp_path / 'run' / 'tokenizer.json'} is not what made" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
@@ -100,7 +136,7 @@ def test_a_run_that_was_ended_goes_on_and_ends_with_the_same_files(text, whole, 
     assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGKILL: -9}[number]
     assert not json.loads((out / "tokens.json").read_text())["complete"]
     with pytest.raises(ValueError, match="is not finished; go on with the same `lehr tokenize`"):
-        load_corpus([str(out)], "bytes", 0.1)
+        load_corpus([str(out)], "", 0.1)
     said = []
     tokenize([str(text)], out, vocab_size=300, shard_tokens=10_000, say=said.append)
     assert said[0].startswith("going on after ")
@@ -159,18 +195,18 @@ def test_damage_to_a_shard_is_named_by_train(whole, text, tmp_path):
     before = table.read_text()
     table.write_text(learn(iter(["another"]), 300))
     with pytest.raises(ValueError, match=r"is damaged: its tokenizer\.json is not what was written"):
-        load_corpus([str(out)], "bytes", 0.1)
+        load_corpus([str(out)], "", 0.1)
     table.write_text(before)
     shard = out / "tokens-00001.npy"
     shard.write_bytes(shard.read_bytes()[:-2] + b"\0\1")
     with pytest.raises(ValueError, match=r"is damaged: tokens-00001\.npy is not what was written"):
-        load_corpus([str(out)], "bytes", 0.1)
+        load_corpus([str(out)], "", 0.1)
     shard.unlink()
     with pytest.raises(ValueError, match=r"is damaged: tokens-00001\.npy is missing"):
-        load_corpus([str(out)], "bytes", 0.1)
+        load_corpus([str(out)], "", 0.1)
     (out / "tokens.json").write_text("{")
     with pytest.raises(ValueError, match=r"its tokens\.json cannot be read"):
-        load_corpus([str(out)], "bytes", 0.1)
+        load_corpus([str(out)], "", 0.1)
 
 
 def test_a_given_tokenizer_is_used_and_noted_if_it_loses_something(text, tmp_path):

@@ -191,7 +191,7 @@ def test_what_a_tokenizer_loses_is_said_once_and_never_counted_as_bytes(tmp_path
                  "--out", str(tmp_path / "tokens")]) == 0  # fmt: skip
     out, err = capsys.readouterr()
     assert "note: the tokenizer does not give the text back as it was:" in out + err
-    corpus = load_corpus([str(tmp_path / "tokens")], "bytes", 0.1)
+    corpus = load_corpus([str(tmp_path / "tokens")], "", 0.1)
     assert corpus.note == "200 of the tokens are unknown ones (33 %), and val_bpb counts no bytes for them"
     assert load_corpus([str(tmp_path / "text")], "char", 0.1).note == ""
     unigram = Subwords("unigram", Tokenizer(models.Unigram([("<unk>", 0.0), ("a", -1.0)], unk_id=0)).to_str())

@@ -65,7 +65,7 @@ def test_batches_are_those_of_an_array_in_memory(tmp_path):
 
 def test_a_corpus_of_arrays_is_cut_where_the_plan_says(tmp_path):
     IDS.astype(np.uint16).tofile(tmp_path / "a.bin")
-    corpus = load_corpus([str(tmp_path / "a.bin")], "bytes", 0.1)
+    corpus = load_corpus([str(tmp_path / "a.bin")], "", 0.1)
     assert (corpus.train[:] == IDS[:900]).all() and (corpus.val[:] == IDS[900:]).all()
     assert corpus.source.endswith("a.bin, 1 file of ids") and corpus.tokenizer_name == "bytes"
 

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 import lehr
+from lehr.cli import main
 from lehr.nn import TransformerLM
 from lehr.train.checkpoint import load_checkpoint
 from lehr.train.config import Config, assign, config_of, read
@@ -355,3 +356,18 @@ def test_runs_that_start_in_the_same_second_get_folders_of_their_own(tmp_path, m
     monkeypatch.chdir(tmp_path)
     folders = [new_folder() for _ in range(3)]
     assert len(set(folders)) == 3 and all(folder.is_dir() for folder in folders)
+
+
+@pytest.mark.parametrize("out", [("--out", "a/b/run"), ()], ids=["named", "by the time"])
+def test_the_names_of_a_new_runs_folder_and_of_those_above_are_on_the_disk(text, tmp_path, monkeypatch, out):
+    flushed, real = [], os.fsync
+
+    def fsync(handle):
+        flushed.append(os.fstat(handle).st_ino)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)  # nothing but a power cut would show it otherwise
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--preset", "debug", "--data", str(text), "--dry-run", *out]) == 0
+    above = ["", "a", "a/b"] if out else ["", "runs"]
+    assert {(tmp_path / folder).stat().st_ino for folder in above} <= set(flushed)

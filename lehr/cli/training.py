@@ -150,16 +150,16 @@ def _config(options: argparse.Namespace, resumed: Path | None) -> "Config":
     """The defaults, or those of the run that is resumed, then the preset, the file, and the options."""
     from lehr.train import config as configs
 
-    config = configs.Config() if resumed is None else configs.config_of(configs.read(resumed))
-    if options.preset is not None:
-        config = configs.preset(options.preset, config)
-    if options.config is not None:
-        config = configs.from_toml(options.config, config)
-    if options.data is not None:
-        config = configs.from_dict({"data": {"path": options.data}}, config)
+    config = configs.Config() if resumed is None else configs.of_run(resumed)
     named = {
         "schedule.lr": options.schedule, "optimizer.lr": options.lr, "train.steps": options.steps,
         "train.on_nonfinite": options.on_nonfinite,
     }  # fmt: skip
-    given = [f"{name}={value}" for name, value in named.items() if value is not None]
-    return configs.assign(config, *given, *options.set)
+    given = [*(f"{name}={value}" for name, value in named.items() if value is not None), *options.set]
+    if options.preset is not None:
+        config = configs.preset(options.preset, config)
+    if options.config is not None:
+        config = configs.from_toml(options.config, config, given)
+    if options.data is not None:
+        config = configs.from_dict({"data": {"path": options.data}}, config)
+    return configs.assign(config, *given)

@@ -6,7 +6,7 @@ ValueError that names its key.
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -15,6 +15,7 @@ from lehr.words import nearest, read_number
 
 PRECISIONS = ("float32", "bfloat16")
 DEVICES = ("cpu", "cuda", "mps")
+WORDS = ("bytes", "char", "none")  # what data.tokenizer may be beside a file
 DTYPES = ("uint8", "uint16", "uint32")
 PARALLEL = ("none", "ddp", "fsdp")
 OPTIMIZERS = ("adamw", "muon")
@@ -43,7 +44,7 @@ class Data:
     """Where the text comes from: files, folders, globs. No path: the source of Python's standard library."""
 
     path: tuple[str, ...] = ()
-    tokenizer: str = "bytes"
+    tokenizer: str = ""  # empty: bytes, or the token ids' own
     val_fraction: float = 0.1
     field: str = "text"  # of JSON lines and datasets
     dtype: str = "uint16"  # of .bin arrays, which do not say
@@ -138,8 +139,10 @@ class Config:
         parallel = self.train.parallel in ("", *PARALLEL)
         self._require("train.parallel", parallel, f"is one of {', '.join(PARALLEL)}")
         self._require("model.dropout", 0 <= self.model.dropout < 1, "is in [0, 1)")
-        device = self.train.device.partition(":")[0]
+        device, colon, number = self.train.device.partition(":")
         self._require("train.device", device in ("", *DEVICES), f"is one of {', '.join(DEVICES)}")
+        numbered = not colon or (device == "cuda" and number.isdecimal())
+        self._require("train.device", numbered, "has a number where it is one GPU of several, such as cuda:1")
 
     def _get(self, name: str) -> Any:
         section, key = name.split(".")
@@ -202,14 +205,22 @@ def from_dict(data: Mapping[str, Any], base: Config | None = None) -> Config:
     return replace(config, **changes)
 
 
-def from_toml(path: Path, base: Config | None = None) -> Config:
-    """Read a TOML file with the sections of `config.json`. Raises ValueError naming the file and the fault."""
+def from_toml(path: Path, base: Config | None = None, later: Sequence[str] = ()) -> Config:
+    """Read a TOML file with the sections of `config.json`. Raises ValueError naming the file and the fault.
+
+    `later` are the assignments that will go over it: Muon's keys may stand in a file for one that takes Muon.
+    """
     if not path.is_file():
         raise ValueError(f"no such file: {path}")
     if path.suffix != ".toml":
         raise ValueError(f"{path} is not a .toml file; to train on it write --data {path}")
     try:
-        return from_dict(tomllib.loads(path.read_text(encoding="utf-8")), base)
+        sections = tomllib.loads(path.read_text(encoding="utf-8"))
+        config = from_dict(sections, base)
+        pairs = [text.partition("=") for text in later]
+        names = [value.strip() for name, _, value in pairs if name.strip() == "optimizer.name"]
+        _refuse_idle(sections, config.optimizer.name, *names)
+        return config
     except (ValueError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -275,6 +286,18 @@ def config_of(facts: Mapping[str, Any]) -> Config:
     return from_dict({**sections, "schedule": given})
 
 
+def of_run(folder: Path) -> Config:
+    """`config_of` a run's folder, with its own copy of a tokenizers file that has gone or been moved since.
+
+    Raises ValueError if the folder holds no run.
+    """
+    config, copy = config_of(read(folder)), folder / "tokenizer.json"
+    gone = config.data.tokenizer not in ("", *WORDS) and not Path(config.data.tokenizer).exists()
+    if not (gone and copy.is_file()):
+        return config
+    return replace(config, data=replace(config.data, tokenizer=str(copy)))
+
+
 def assign(config: Config, *texts: str) -> Config:
     """Apply assignments `section.key=value`, all at once; of two to the same key the last wins.
 
@@ -289,13 +312,18 @@ def assign(config: Config, *texts: str) -> Config:
             raise ValueError(f"{text!r} is not an assignment; write section.key=value, such as train.steps=500")
         sections.setdefault(section, {})[key] = value.strip()
     assigned = from_dict(sections, config)
-    idle = [key for key in MUONS if key in sections.get("optimizer", {}) and assigned.optimizer.name != "muon"]
-    if idle:
+    _refuse_idle(sections, assigned.optimizer.name)
+    return assigned
+
+
+def _refuse_idle(sections: Mapping[str, Mapping[str, Any]], *optimizers: str) -> None:
+    """Raise ValueError where Muon's keys are set, and none of the optimizers is Muon."""
+    idle = [key for key in MUONS if key in sections.get("optimizer", {})]
+    if idle and "muon" not in optimizers:
         raise ValueError(
-            f"optimizer.{idle[0]} is Muon's, and optimizer.name is {assigned.optimizer.name!r}; leave it out, or write "
+            f"optimizer.{idle[0]} is Muon's, and optimizer.name is {optimizers[-1]!r}; leave it out, or write "
             "optimizer.name=muon besides"
         )
-    return assigned
 
 
 def _convert(name: str, value: Any, kind: Any) -> Any:

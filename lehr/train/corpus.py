@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,8 +76,9 @@ def load_corpus(
 ) -> Corpus:
     """Read what paths, folders and globs name, in a fixed order; without any the source of Python's standard library.
 
-    `tokenizer`: bytes, char, or a file; `field`: that of JSON lines and datasets; `dtype`: that of `.bin` arrays. The
-    held-out split is the last `val_fraction` of the ids. Raises FileNotFoundError for a path that is not there,
+    `tokenizer`: bytes, char, a file, none for ids alone, or empty: bytes, or what a folder of ids has of its own;
+    `field`: that of JSON lines and datasets; `dtype`: that of `.bin` arrays. The held-out split is the last
+    `val_fraction` of the ids. Raises FileNotFoundError for a path that is not there,
     ValueError for what is empty, no text, of mixed kinds, or does not fit the tokenizer.
     """
     found = sources.find(paths) if paths else [Source(path) for path in sources.standard_library()]
@@ -89,6 +89,7 @@ def load_corpus(
             ids_, text = (next(s.path for s in found if (s.kind == "tokens") == wanted) for wanted in (True, False))
             raise ValueError(f"{ids_} holds token ids and {text} text; give one or the other")
         return _of_arrays(found, where, tokenizer, val_fraction, dtype)
+    tokenizer = tokenizer or "bytes"
     ids: NDArray[Any]
     table: Tokenizer
     note = ""
@@ -159,16 +160,19 @@ def _group(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
 
 def _of_arrays(found: Sequence[Source], where: str, tokenizer: str, val_fraction: float, dtype: str) -> Corpus:
     read = tokens.read(found, dtype)
+    own = str(read.tokenizer) if read.tokenizer else ""
     if tokenizer == "char":
-        raise ValueError(f"{where} holds token ids, no characters; name their tokenizer: --set data.tokenizer=FILE")
-    # a folder of `lehr tokenize` knows better than `bytes`, the default that nobody wrote, or a file that was moved
-    missing = tokenizer == "bytes" or not Path(tokenizer).exists()
-    name = str(read.tokenizer) if read.tokenizer and missing else tokenizer
+        instead = f"leave data.tokenizer out, or write ={own}" if own else "name their tokenizer: =FILE"
+        raise ValueError(f"{where} holds token ids, no characters, which data.tokenizer=char is for; {instead}")
+    name = tokenizer or own or "bytes"
     table = Numbers(read.highest + 1) if name == "none" else load(name)
-    if read.tokenizer and table.fingerprint != read.made_by:
-        if name == str(read.tokenizer):
+    if own and name != "none" and table.fingerprint != read.made_by:
+        if name == own:
             raise ValueError(f"{where} is damaged: its tokenizer.json is not what was written; tokenize the text again")
-        raise ValueError(f"data.tokenizer={tokenizer} is not what made {where}; leave it out: the folder has its own")
+        raise ValueError(
+            f"data.tokenizer={name} is not what made {where}, which holds ids of its own tokenizer.json; leave it out, "
+            "or write =none for the ids alone"
+        )
     if read.highest >= table.vocab_size:
         raise ValueError(
             f"{where} holds the id {read.highest}, but the tokenizer {name} has {table.vocab_size:,}; "

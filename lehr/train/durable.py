@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,17 @@ def replace_text(path: Path, text: str) -> None:
     finally:
         beside.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def make_folder(path: Path, new: bool = False) -> None:
+    """Make a folder, and those above it, and wait until their names are on the disk: what is flushed in a folder is
+    lost with its name. `new`: FileExistsError where it is there already.
+    """
+    made = [folder for folder in path.parents if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=not new)
+    for folder in (path, *made):  # also one that was there: whoever made it may not have waited
+        with suppress(PermissionError):  # a folder above may be one to write to and not to read
+            sync_folder(folder.parent)
 
 
 def sync_folder(path: Path) -> None:

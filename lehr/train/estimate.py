@@ -19,14 +19,14 @@ def memory(config: Config, parameters: int, processes: int = 1, sharded: bool = 
     """Estimate the memory of a training step in each process, in bytes, over Python's and torch's own few hundred
     megabytes; `sharded` (FSDP) is the state divided among them.
 
-    The state is four float32 numbers a parameter: weight, gradient and AdamW's two moments. The activations are those
-    that autograd keeps in `lehr.nn`, counted there with `saved_tensors_hooks` (a test counts again): for each token and
-    layer 8 d_model + 3 d_ff numbers in float32, 10 d_model + 3 d_ff in bfloat16, where the layer's weights are copied
-    too, and the attention's scores, num_heads context_length, up to a context of 512 on a CPU. The head's logits are
-    never held whole. Dropout keeps its draws, which on a CPU are as wide as what they are drawn for: two a layer and
-    one for the embeddings, d_model numbers a token each. A checkpoint is written from a copy of weights and moments,
-    three float32 numbers a parameter. With `model.checkpoint_activations` only what goes into a layer is kept, and one
-    layer at a time is whole.
+    The state is four float32 numbers a parameter: weight, gradient and AdamW's two moments; three for the layers'
+    matrices under Muon, which has one. The activations are those that autograd keeps in `lehr.nn`, counted there with
+    `saved_tensors_hooks` (a test counts again): for each token and layer 8 d_model + 3 d_ff numbers in float32, 10
+    d_model + 3 d_ff in bfloat16, where the layer's weights are copied too, and the attention's scores, num_heads
+    context_length, up to a context of 512 on a CPU. The head's logits are never held whole. Dropout keeps its draws,
+    which on a CPU are as wide as what they are drawn for: two a layer and one for the embeddings, d_model numbers a
+    token each. A checkpoint is written from a copy of weights and moments: the state without the gradients. With
+    `model.checkpoint_activations` only what goes into a layer is kept, and one layer at a time is whole.
 
     The peak of a process lies above the sum, by a sixth to a half where it was measured (docs/reliability.md): the
     gradients of a layer's activations are held for a moment, and what is freed is not always given back.
@@ -41,7 +41,8 @@ def memory(config: Config, parameters: int, processes: int = 1, sharded: bool = 
     scores = model.num_heads * model.context_length if held else model.d_model
     half = config.train.precision == "bfloat16"
     numbers = tokens * ((10 if half else 8) * model.d_model + 3 * model.d_ff + scores)
-    copies = 4 * model.d_model**2 + 3 * model.d_model * model.d_ff if half else 0
+    matrices = 4 * model.d_model**2 + 3 * model.d_model * model.d_ff  # numbers in those of a layer
+    copies = matrices if half else 0
     width = 2 if half else 4
     layer = width * (numbers + copies)
     drawn = 0  # for the embeddings
@@ -52,4 +53,7 @@ def memory(config: Config, parameters: int, processes: int = 1, sharded: bool = 
     kept = model.num_layers * layer
     if model.checkpoint_activations:  # what goes into each layer, and all of one
         kept = model.num_layers * 4 * tokens * model.d_model + layer
-    return Memory(16 * parameters // (processes if sharded else 1), kept + drawn, 12 * parameters)
+    snapshot = 12 * parameters
+    if config.optimizer.name == "muon":
+        snapshot -= 4 * model.num_layers * matrices
+    return Memory((snapshot + 4 * parameters) // (processes if sharded else 1), kept + drawn, snapshot)

@@ -36,6 +36,7 @@ from lehr.train import (
 from lehr.train import config as configs
 from lehr.train import resume as resuming
 from lehr.train.config import Config
+from lehr.train.durable import make_folder
 from lehr.train.evaluation import validation
 from lehr.train.following import Contributor, Order, Silence, Unwritten
 from lehr.train.metrics import Log
@@ -201,7 +202,7 @@ def run(parts: Parts, folder: Path, start: int, log: Log, report: Report, shift:
 def _enter(folder: Path, stack: ExitStack) -> None:
     """Make the folder and lock it. Raises ValueError, saying what to write, where that cannot be."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         stack.enter_context(lock.held(folder))
     except OSError as error:
         raise ValueError(f"{folder} cannot be written ({error.strerror}); write another --out") from None
@@ -305,6 +306,8 @@ def loop(
                 report.update(row, seconds_left=(settings.steps - done) * per_step)
             if done == warmup:
                 report.say(f"warmup complete at step {done}")
+            if looks and device.type != "cpu":  # what the device has still to do of this update is no part of the pause
+                torch.accelerator.synchronize(device)
             pause = time.perf_counter()
             if evaluates:
                 evaluate(done)
@@ -335,6 +338,12 @@ def loop(
         world.meet()  # all fail, and the first of them says so
         saved = "and they are saved" if writer.saved == failed.at else "but they could not be saved"
         raise RunFailed(f"{failed.what}; the weights are still those before it, {saved}: {failed.advice}") from None
+    except nonfinite.RollBack as back:
+        writer.wait()
+        if world.tell(not folders.all_folders(folder / "checkpoints")):
+            report.say("there is no checkpoint to go back to yet: the weights from before that update become one")
+            keep(back.step)
+        raise
     except Exception:
         with suppress(RunFailed):
             writer.wait()  # what is being written is worth having, whatever went wrong since
@@ -357,14 +366,14 @@ def roll_back(
 ) -> tuple[int, int]:
     """Load the newest checkpoint, cut the log back to it, and return its step and the shift that leaves the batch out.
 
-    `bad` has the batches that were gone back for before. Raises RunFailed if there is no checkpoint, or it has been
-    gone back to too often.
+    `bad` has the batches that were gone back for before. Raises RunFailed if there is no checkpoint, which `loop` had
+    no room for, or it has been gone back to too often.
     """
     opened = None if parts.world.rank else resuming.find(folder, report)
     if opened is None and not parts.world.rank:
         raise RunFailed(
-            f"step {back.step} is not finite and there is no checkpoint to go back to; write a smaller "
-            "--set train.checkpoint_every=N, or --on-nonfinite skip"
+            f"step {back.step} is not finite, there is no checkpoint to go back to, and what was before it could not "
+            f"be saved: free some room for {folder}, and write --resume-or-start to start over"
         )
     step, shift = resuming.load(parts, opened[1] if opened else None)
     bad.add(back.batch)

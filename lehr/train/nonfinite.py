@@ -4,7 +4,7 @@
 * `skip`: the batch is passed over and the run goes on with the next; after 10 in a row it fails all the same.
 * `rollback`: the run goes back to its newest checkpoint and on from there with the batches after the bad one, as
   Chowdhery et al. 2022 (PaLM, arXiv 2204.02311, section 5.1) did by hand for spikes of the loss; the fourth time from
-  the same checkpoint it fails.
+  the same checkpoint it fails. Where there is none yet, what the run was before the update is saved as the first.
 
 Each is recorded in the run's `nonfinite.jsonl`, with the windows of the batch, so that they can be looked at. The
 limits are counted in that file and in the log, so that they hold over resumes.
@@ -58,14 +58,15 @@ class _Update:
     norm: Tensor
     bad: Tensor
     drawn: Tensor | None  # the generator before its first draw
-    heard: Any = None  # on CUDA, an event: `bad` has arrived on the host
 
 
 class Guard:
     """Judges each update on the device, and acts once the host has heard of it.
 
     On the CPU that is at once. On an accelerator it is when the host looks at the device anyway (to log, evaluate or
-    save), and at the latest before the next update: the verdict has long arrived by then, so nothing waits for it.
+    save), and at the latest before the next update. A host that is ahead waits there for the verdict of the update
+    before, while a CUDA device has the next one's passes still to do and so never waits itself: the verdict is copied
+    to pinned memory, and an event says that it has come. (Elsewhere the host waits for those passes, too.)
 
     `skipped` is how many updates in a row were passed over just before the first one.
     """
@@ -76,6 +77,10 @@ class Guard:
         self._skipped = skipped
         self._failed: Failed | None = None
         self._drawn: Tensor | None = None
+        self._heard: Any = None
+        if parts.device.type == "cuda":  # one of each is enough: an update is judged once the one before is settled
+            self._verdict = torch.empty((), dtype=torch.bool, pin_memory=True)
+            self._heard = torch.cuda.Event()
 
     def begin(self) -> None:
         """An update begins: remember where the generator of dropout stands."""
@@ -89,11 +94,10 @@ class Guard:
         """
         bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
         self._pending = _Update(step, lr, loss, norm, bad, self._drawn)
-        if bad.device.type == "cuda":
-            host = torch.empty((), dtype=torch.bool, pin_memory=True)
-            self._pending.bad = host.copy_(bad, non_blocking=True)
-            self._pending.heard = torch.cuda.Event()
-            self._pending.heard.record()
+        if self._heard is not None:
+            self._pending.bad = self._verdict.copy_(bad, non_blocking=True)
+            # in the stream of that copy: where the device is cuda:1, say, it is not the current one
+            self._heard.record(torch.cuda.current_stream(bad.device))
         return bad
 
     def settle(self) -> dict[str, Any] | None:
@@ -105,8 +109,8 @@ class Guard:
         update, self._pending = self._pending, None
         if update is None:
             return None
-        if update.heard is not None:
-            update.heard.synchronize()
+        if self._heard is not None:
+            self._heard.synchronize()
         if not update.bad:
             self._skipped = 0
             return None
@@ -116,9 +120,9 @@ class Guard:
         what = f"step {update.step} has the loss {loss:.4g} and the gradient norm {norm:.4g} (LR {update.lr:.3g})"
         then = self._parts.config.train.on_nonfinite
         self._record(update, loss, norm, then)
+        if then != "skip" and update.drawn is not None:  # what is saved now has this update before it
+            set_draws(self._parts.device, update.drawn)
         if then == "stop":
-            if update.drawn is not None:  # the next to draw is this update once more
-                set_draws(self._parts.device, update.drawn)
             raise Failed(
                 f"{what}, its batch is in {self._path}",
                 "--resume with --on-nonfinite skip or rollback, or try a lower --lr or a longer warmup in a new run",
@@ -128,6 +132,8 @@ class Guard:
             self._report.warn(f"{what}; going back to the newest checkpoint, to go on with the batches after this one")
             raise RollBack(update.step, update.step + self._shift)
         if self._skipped >= IN_A_ROW:
+            if self._drawn is not None and self._drawn is not update.drawn:  # the next one drew, and is not made
+                set_draws(self._parts.device, self._drawn)
             advice = "try a lower --lr or a longer warmup"
             self._failed = Failed(
                 f"{what}, nor was any of the {self._skipped - 1} updates before it finite", advice, update.step + 1

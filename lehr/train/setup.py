@@ -25,7 +25,8 @@ from lehr.train import config as configs
 from lehr.train import pages, sharded
 from lehr.train.config import Config
 from lehr.train.data import Corpus, Windows, load_corpus
-from lehr.train.durable import replace_text
+from lehr.train.durable import make_folder, replace_text
+from lehr.train.estimate import memory
 from lehr.train.parallel import World
 from lehr.train.runs import count_parameters
 from lehr.train.snapshot import seed_all
@@ -78,8 +79,8 @@ class Parts:
 
     @property
     def checkpoint_bytes(self) -> int:
-        """About what a checkpoint takes on the disk: weights, and the two moments of AdamW, in their own precision."""
-        return 3 * sum(p.numel() * p.element_size() for p in self.model.parameters()) + 40_000
+        """About what a checkpoint takes on the disk: weights, and the optimizer's moments."""
+        return memory(self.config, sum(p.numel() for p in self.model.parameters())).snapshot + 40_000
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets of this process's rows of a batch, on the device; CUDA copies them while it works."""
@@ -109,7 +110,7 @@ def build(config: Config, world: World | None = None) -> Parts:
                 f"[{corpus.fingerprint}]; give every machine the same files"
             )
     if config.train.device == "cpu":
-        pages.keep_or_return(16 * count_parameters(configs.to_dict(config)["model"]))
+        pages.keep_or_return(memory(config, count_parameters(configs.to_dict(config)["model"])).state)
     seed_all(config.train.seed)
     model = make_model(config)
     trained = sharded.wrapped(model, world)
@@ -164,7 +165,7 @@ def new_folder() -> Path:
     for number in itertools.count(1):
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
         try:
-            folder.mkdir(parents=True)
+            make_folder(folder, new=True)
             break
         except FileExistsError:
             continue
@@ -181,10 +182,8 @@ def resolve(config: Config, corpus: Corpus) -> Config:
         )
     train = config.train
     device = train.device or choose_device()
-    missing = (device.startswith("cuda") and not torch.cuda.is_available()) or (
-        device == "mps" and not torch.backends.mps.is_available()
-    )
-    if missing:
+    there = torch.cuda.device_count() if device.startswith("cuda") else int(torch.backends.mps.is_available())
+    if device != "cpu" and (torch.device(device).index or 0) >= there:
         raise ValueError(f"train.device is {device!r}, which this machine lacks; write --set train.device=cpu")
     precision = train.precision or choose_precision(device, config.model.d_model)
     schedule = parse(config.schedule.lr, clock_of(config, corpus))

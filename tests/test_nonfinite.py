@@ -1,0 +1,79 @@
+"""The judge of updates that are not finite, where the host hears of them late, as it does of an accelerator's.
+
+What becomes of whole runs is in test_faults.py and test_parallel.py.
+"""
+
+import json
+
+import pytest
+import torch
+from processes import TINY
+
+from lehr.train.config import Config, assign
+from lehr.train.following import Silence
+from lehr.train.nonfinite import IN_A_ROW, Failed, Guard, RollBack
+from lehr.train.setup import build
+from lehr.train.snapshot import draws
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]
+
+
+@pytest.fixture
+def guard_of(text, tmp_path):
+    """A judge of updates with dropout, which passes over what is not finite or does what else is said."""
+
+    def make(device, then):
+        settings = {**TINY, "train.device": device, "train.on_nonfinite": then, "model.dropout": 0.5}
+        parts = build(assign(Config(), f"data.path={text}", *(f"{name}={value}" for name, value in settings.items())))
+        return Guard(parts, tmp_path, Silence(10), shift=3)
+
+    return make
+
+
+def begin(guard, device):
+    """Begin an update; return where the generator stood before it drew."""
+    guard.begin()
+    before = draws(torch.device(device))
+    torch.rand(7, device=device)
+    assert not torch.equal(draws(torch.device(device)), before)
+    return before
+
+
+def judge(guard, device, step, loss=float("nan")):
+    loss = torch.tensor(loss, device=device)
+    return bool(guard.judge(step, 1e-3, loss, torch.ones_like(loss)))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("then", ["stop", "rollback"])
+def test_what_is_heard_late_is_saved_as_it_was_before_that_update(guard_of, tmp_path, device, then):
+    guard = guard_of(device, then)
+    begin(guard, device)
+    assert not judge(guard, device, 0, loss=1.0) and guard.settle() is None
+    before = begin(guard, device)
+    assert judge(guard, device, 1)
+    begin(guard, device)  # the next one has had its passes by the time
+    with pytest.raises(Failed if then == "stop" else RollBack) as raised:
+        guard.settle()
+    assert (raised.value.at if then == "stop" else raised.value.step) == 1
+    assert torch.equal(draws(torch.device(device)), before)
+    [record] = map(json.loads, (tmp_path / "nonfinite.jsonl").read_text().splitlines())
+    assert (record["step"], record["batch"], record["then"]) == (1, 4, then)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("late", [False, True])
+def test_the_last_of_many_that_are_skipped_leaves_the_draws_to_the_update_after_it(guard_of, device, late):
+    guard = guard_of(device, "skip")
+    for step in range(IN_A_ROW):
+        begin(guard, device)
+        assert judge(guard, device, step)
+        after = draws(torch.device(device))
+        if late:
+            begin(guard, device)
+        assert guard.settle()["skipped"]
+        if step < IN_A_ROW - 1:
+            guard.check()
+    with pytest.raises(Failed) as failed:
+        guard.check()
+    assert failed.value.at == IN_A_ROW and torch.equal(draws(torch.device(device)), after)
