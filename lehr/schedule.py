@@ -22,6 +22,7 @@ from lehr.words import is_number, nearest, write_number
 
 Sample = Literal["end", "start"]
 
+EXACT = 2.0**53  # from here on floats are whole, and every other whole number is none
 MANY = 10  # beyond so many ramps a look-up by bisection beats the loop
 
 
@@ -108,8 +109,8 @@ class Schedule:
                 if not isinstance(step, Real) or type(step).__module__ == "numpy":
                     return on_array(self._rows[::-1], self.ramps[0].start_value, self._closed, step)
                 step = float(step)
-            if step < 0:
-                raise _bad_step(step)
+            if not 1e-300 < step < EXACT:
+                step = _extreme(step)
         for origin, span, b, low, high, g in self._ends:
             if step > origin:
                 u = (step - origin) / span
@@ -407,6 +408,15 @@ class Schedule:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Schedule, (self.ramps, self.sample)
+
+
+def _extreme(step: float) -> float:
+    """A float at which a share of a ramp could come out as 0 behind the ramp's begin: the whole number that it is."""
+    if step < 0:
+        raise _bad_step(step)
+    if step <= 1e-300:
+        return 0
+    return int(step) if EXACT <= step < math.inf else step
 
 
 def _bad_step(step: Any) -> ValueError:

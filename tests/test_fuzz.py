@@ -115,6 +115,17 @@ def refuses_or_promises(make, *arguments, **named_arguments) -> bool:
     return schedule is not None
 
 
+@pytest.mark.parametrize(
+    ("begin", "step"), [(2**62, 2.0**62), (2**53, 2.0**53), (1, 1e-320), (1, 5e-324), (2**60 + 1, 2.0**60)]
+)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_curve_is_never_asked_at_its_begin(begin, step, shape):
+    """Where the share of the time that has gone is too small for a float: a logarithm, say, has no value at 0."""
+    for ends in ((1, 0.5), (0.5, 1)):
+        schedule = Schedule((Ramp(begin, 1e6, *ends, shape),))
+        assert schedule(step) == schedule(int(step)) and 0.5 <= schedule(np.float64(step)) <= 1
+
+
 @THOUSANDS
 @given(ramps)
 def test_a_ramp_is_a_good_one_or_refused(arguments):
