@@ -69,7 +69,8 @@ def spoil_losses(calls, value):
     TransformerLM.loss = loss
 
 
-def hurt_at(call, signum):
+def hurt_at(call, signum=None):
+    """At that loss a signal; without one, more memory is asked for than any machine has."""
     from lehr.nn import TransformerLM
 
     real, count = TransformerLM.loss, 0
@@ -78,6 +79,8 @@ def hurt_at(call, signum):
         nonlocal count
         count += self.training
         if self.training and count == call:
+            if signum is None:
+                return ids.new_empty(2**50)
             os.kill(os.getpid(), signum)
         return real(self, ids, targets)
 
@@ -122,6 +125,8 @@ def child(request):
         if f"{fault}_at" in request:
             signum = {"stop": signal.SIGSTOP, "die": signal.SIGKILL, "term": signal.SIGTERM}[fault]
             hurt_at(request[f"{fault}_at"], signum)
+    if "crowd_at" in request:
+        hurt_at(request["crowd_at"])
     if "file_limit" in request:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_limit"], resource.RLIM_INFINITY))
     if "nonfinite" in request:

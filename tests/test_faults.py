@@ -465,6 +465,18 @@ def test_a_folder_that_vanishes_ends_the_run_with_a_clear_error(forks, text, tmp
     assert process.err.count("\n") == 1 and not folder.exists(), "it is not made anew, half of it"
 
 
+def test_memory_that_is_full_is_one_line_and_the_run_goes_on(forks, text, tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    assert forks.run(*train(text, whole), plain=True).status == 0
+    process = forks.run(*train(text, out), crowd_at=11, plain=True)
+    assert process.status == 1 and process.err.count("\n") == 1, process.err
+    assert "the memory of this machine does not suffice" in process.err and "train.micro_batch_size=" in process.err
+    assert steps(out) and forks.run(*resume(out), plain=True).status == 0
+    assert same_end(whole, out, steps(whole)[-1])
+    model = forks.run(*train(text, tmp_path / "large", model__d_ff=10**13), plain=True)
+    assert model.status == 1 and model.err.startswith("lehr: the memory of this machine") and model.err.count("\n") == 1
+
+
 def test_a_folder_that_cannot_be_written_is_refused(forks, text, tmp_path):
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "run"):

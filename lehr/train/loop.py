@@ -26,6 +26,7 @@ from lehr.train import (
     folders,
     lock,
     nonfinite,
+    out_of_memory,
     parallel,
     retention,
     setup,
@@ -69,7 +70,7 @@ def train(
     cannot go on; Stopped after SIGINT or SIGTERM. Of several processes (torchrun) each calls it; the first does what is
     said here, and the others follow.
     """
-    with parallel.joined(config.train, setup.choose_device) as world:
+    with parallel.joined(config.train, setup.choose_device) as world, out_of_memory.told(config):
         parts = setup.build(config, world)
         if world.rank:
             follow(parts)

@@ -111,6 +111,8 @@ def build(config: Config, world: World | None = None) -> Parts:
             )
     if config.train.device == "cpu":
         pages.keep_or_return(memory(config, count_parameters(configs.to_dict(config)["model"])).state)
+    elif config.train.device.startswith("cuda:"):  # the current device from here on: its random state is the run's
+        torch.cuda.set_device(config.train.device)
     seed_all(config.train.seed)
     model = make_model(config)
     trained = sharded.wrapped(model, world)
