@@ -24,18 +24,6 @@ def check_choice(on_mismatch: str) -> None:
         raise ValueError(f"on_mismatch is one of {', '.join(MISMATCH)}, not {on_mismatch!r}")
 
 
-def foreign(state: dict[str, Any]) -> str:
-    """What to say of a state that no `Scheduler` of lehr has written, and how a run that another began goes on."""
-    done = state.get("last_epoch")
-    way = (
-        f"; a run that another scheduler drove for {done} updates goes on with Scheduler(..., last_epoch={done - 1}), "
-        "built after the optimizer's state was loaded, and no state of the scheduler"
-        if isinstance(done, int) and done > 0
-        else ""
-    )
-    return f"this is not the state of a lehr Scheduler: its keys are {', '.join(state) or 'none'}{way}"
-
-
 def settle(
     saved: Schedule,
     here: Schedule,

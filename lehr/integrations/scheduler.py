@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lehr.integrations import hyperparameters, resume
 from lehr.integrations.calls import REPEATER, check_order, is_child, is_repetition
+from lehr.integrations.foreign import is_foreign, take_step, warn_of_count
 from lehr.integrations.groups import Curve, Group, Rules, choose
 from lehr.integrations.hyperparameters import (
     Binding,
@@ -59,7 +60,8 @@ class Scheduler(LRScheduler):
     The state is the step, the count of skipped updates, and the schedules' texts and fingerprints: plain data that
     `torch.load(weights_only=True)` reads. Loading a state whose schedule differs from this one's raises ValueError,
     which shows both; `on_mismatch="saved"` keeps to the saved one, "new" takes this one, "extend" goes on from the
-    saved one's value along this one (`Schedule.extend`). Two plain functions cannot be compared: this one is taken.
+    saved one's value along this one (`Schedule.extend`). Two plain functions cannot be compared: this one is taken. Of
+    a state that another library's scheduler wrote "new" takes the step alone; the other ways refuse it.
 
     `last_epoch=n` starts after n + 1 completed updates, as in torch, and needs the initial values of a loaded optimizer
     (KeyError without them).
@@ -128,7 +130,7 @@ class Scheduler(LRScheduler):
         `skipped=True` says that the update did not happen; then `on_skip` decides whether the clock goes on.
         """
         count = self._step_count
-        if count == 1 and not skipped:
+        if count == 1 and epoch is None and not skipped:
             check_order(self.optimizer)
         self._step_count = count + 1
         if skipped:
@@ -137,7 +139,7 @@ class Scheduler(LRScheduler):
                 return
         elif self._updated:
             self._updated = False
-        elif REPEATER in MODULES and is_repetition(self, sys._getframe(1)):
+        elif epoch is None and REPEATER in MODULES and is_repetition(self, sys._getframe(1)):
             return
         step = self.last_epoch + 1 if epoch is None else epoch
         # What to set is kept at hand: a step costs one product a group. A new list means that a state was loaded.
@@ -295,8 +297,9 @@ class Scheduler(LRScheduler):
             warnings.warn(message, stacklevel=2)
 
     def _load(self, state_dict: dict[str, Any]) -> None:
-        if not {"last_epoch", "schedule", "fingerprint"} <= set(state_dict):
-            raise ValueError(resume.foreign(state_dict))
+        foreign = is_foreign(state_dict)
+        if foreign:
+            state_dict = take_step(state_dict, self.on_mismatch)
         step, groups = state_dict["last_epoch"], self.optimizer.param_groups
         saved = {"lr": state_dict, **state_dict.get("others", {})}
         targets: Targets = {}
@@ -322,6 +325,8 @@ class Scheduler(LRScheduler):
         self._bind()
         if not self._child:
             self._set(step)
+        if foreign and not self._child:  # a child counts its own part
+            warn_of_count(step, self.optimizer)
 
     def __setstate__(self, state: dict[str, Any]) -> None:  # of a copy, whose optimizer is a copy too
         self.__dict__.update(state)
