@@ -182,6 +182,54 @@ def test_weight_decay_held_constant_in_lr_times_wd():
         scheduler.step()
 
 
+WHOLE, OTHER = lehr.cosine(total=20, warmup=5, final=0.1), lehr.linear(20, final=0.5)
+
+
+def decaying(**decays):
+    """AdamW with a group of this weight decay for each name."""
+    groups = [{"params": [torch.nn.Parameter(torch.ones(1))], "name": n, "weight_decay": d} for n, d in decays.items()]
+    return torch.optim.AdamW(groups, lr=0.1)
+
+
+@pytest.mark.parametrize("set_up", [Scheduler, lambda optimizer, lr, **options: apply(optimizer, 0, lr, **options)])
+def test_a_product_with_the_lr_of_others_is_refused_by_the_groups_name(set_up):
+    lr, keep = {"head": OTHER, "*": WHOLE}, constant_product(WHOLE)
+    with pytest.raises(
+        ValueError, match=r"decay of parameter group 'head' is constant_product\(.* LR follows"
+    ) as error:
+        set_up(decaying(body=0.2, head=0.1), lr, weight_decay=keep)
+    told = str(error.value)
+    assert (
+        f"constant_product({str(WHOLE)!r}), and its LR follows {str(OTHER)!r}, so LR * weight_decay would not" in told
+    )
+    assert "write weight_decay={'head': constant_product(its own schedule), ...}" in told
+    with pytest.raises(ValueError, match=r"follows .*scale_by_batch\(.*; write a function of the step, 1 / lr\(step\)"):
+        set_up(decaying(body=0.2), scale_by_batch(WHOLE, lambda step: 256 + step, 256), weight_decay=keep)
+
+
+def test_the_product_holds_in_every_group_that_is_taken():
+    """Each with its own schedule, one with a multiple of it, one without decay, one that does not learn."""
+    optimizer = decaying(body=0.2, head=0.1, half=0.3, norm=0.0, frozen=0.4)
+    lrs = {"head": OTHER, "half": 0.1 * WHOLE, "norm": lehr.linear(20), "frozen": 0 * WHOLE, "*": WHOLE}
+    decays = {"head": constant_product(OTHER), "*": constant_product(WHOLE)}
+    scheduler = Scheduler(optimizer, lrs, weight_decay=decays)
+    for _ in range(20):
+        products = [group["lr"] * group["weight_decay"] for group in optimizer.param_groups]
+        assert products == pytest.approx([0.1 * 0.2, 0.1 * 0.1, 0.01 * 0.3, 0, 0], rel=1e-12)
+        optimizer.step()
+        scheduler.step()
+
+
+def test_a_group_that_is_added_with_another_lr_is_refused_before_its_first_update():
+    optimizer = decaying(head=0.1)
+    scheduler = Scheduler(optimizer, {"head": WHOLE, "*": OTHER}, weight_decay=constant_product(WHOLE))
+    optimizer.step()
+    optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(1))], "name": "body"})
+    with pytest.raises(ValueError, match="the weight decay of parameter group 'body' is constant_product"):
+        optimizer.step()
+    assert scheduler.last_epoch == 0
+
+
 def test_constant_product_needs_a_limit_where_the_lr_goes_to_0():
     for schedule in (lehr.linear(10, warmup=2), lehr.linear(10, warmup=2, final=0.1, sample="start")):
         with pytest.raises(ValueError, match=r"goes to an LR of 0, .* write most=100"):

@@ -419,12 +419,16 @@ def test_lr_times_weight_decay_stays_what_it_is_whichever_schedule_goes_on(way, 
 
 
 def test_another_schedule_within_a_coupling_is_refused_with_the_weight_decays_of_both():
-    state = saved_after(50, OLD, weight_decay=constant_product(FLOORED))
+
+    def lr(step):  # which nobody can look into
+        return 0.5
+
+    state = saved_after(50, lr, weight_decay=constant_product(FLOORED))
     with pytest.raises(ValueError, match="the saved schedule of weight_decay differs") as error:
-        loaded(state, OLD, weight_decay=constant_product(LONGER))
+        loaded(state, lr, weight_decay=constant_product(LONGER))
     for schedule in (FLOORED, LONGER):
         assert f"'{schedule}' (weight_decay {0.1 / schedule(50):.6g} at step 50)" in str(error.value)
-    assert loaded(state, OLD, weight_decay=constant_product(FLOORED)).targets["weight_decay"]["*"].schedule == FLOORED
+    assert loaded(state, lr, weight_decay=constant_product(FLOORED)).targets["weight_decay"]["*"].schedule == FLOORED
 
 
 def test_another_coupling_is_a_mismatch_that_saved_or_new_settle():
