@@ -154,15 +154,25 @@ def test_tensors_put_in_after_construction_are_filled_in_place_and_stay(between)
     assert all(group["weight_decay"] is one for group, one in zip(optimizer.param_groups, decays, strict=True))
 
 
-def test_a_tensor_in_one_group_alone_stays_one():
-    optimizer = torch.optim.AdamW(
-        [{"params": [torch.nn.Parameter(torch.ones(1))]} for _ in "ab"], lr=0.1, foreach=False
-    )
-    scheduler = Scheduler(optimizer, CURVE)
-    held = optimizer.param_groups[1]["lr"] = torch.tensor(0.1)
-    optimizer.step()
-    scheduler.step()
-    assert optimizer.param_groups[1]["lr"] is held and values(optimizer, "lr") == pytest.approx([0.1 * CURVE(1)] * 2)
+@pytest.mark.parametrize("after", [False, True], ids=["before the update", "after the update"])
+@pytest.mark.parametrize("key", ["lr", "weight_decay"])
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_tensor_in_one_group_alone_stays_one(which, key, after):
+    groups = [{"params": [torch.nn.Parameter(torch.ones(1))], "name": name} for name in "abc"]
+    optimizer = torch.optim.AdamW(groups, lr=0.1, weight_decay=0.1, foreach=False)
+    scheduler = Scheduler(optimizer, {"b": HALF, "*": CURVE}, weight_decay=HALF)
+    held = torch.tensor(0.1)
+    if after:
+        optimizer.step()
+    optimizer.param_groups[which][key] = held
+    if not after:
+        optimizer.step()
+    for step in (1, 2):
+        scheduler.step()
+        assert optimizer.param_groups[which][key] is held
+        assert values(optimizer, "lr") == pytest.approx([0.1 * curve(step) for curve in (CURVE, HALF, CURVE)])
+        assert values(optimizer, "weight_decay") == pytest.approx([0.1 * HALF(step)] * 3)
+        assert sum(isinstance(group[k], float) for group in optimizer.param_groups for k in ("lr", "weight_decay")) == 5
 
 
 # --- couplings ---

@@ -104,7 +104,7 @@ class Scheduler(LRScheduler):
         self._known: list[Group] = []  # and what was in it
         self._count = 0
         self._bindings: list[Binding] = []
-        self._plain: list[tuple[Curve, str, list[tuple[Group, float]], Group]] = []
+        self._plain: list[tuple[Curve, str, list[tuple[Group, float]]]] = []
         self._careful: list[Binding] = []
         self._updated = False  # since the last step(): the watch sets it
         self._child = False  # of a SequentialLR, which tells it when to set anything
@@ -146,14 +146,17 @@ class Scheduler(LRScheduler):
         groups = self.optimizer.param_groups
         if groups is not self._groups or len(groups) != self._count:
             self._bind()
-        for curve, key, pairs, first in self._plain:
-            if type(first[key]) is not float:  # somebody made a tensor of it: it is filled in place, and stays one
-                self._bind()
-                self._set(step)
-                break
+        for curve, key, pairs in self._plain:
             factor = curve(step)
             for group, value in pairs:
+                if type(group[key]) is not float:
+                    break
                 group[key] = value * factor
+            else:
+                continue
+            self._bind()  # somebody made a tensor of it: it is filled in place, and stays one
+            self._set(step)
+            break
         for curve, target, pairs in self._careful:
             factor = curve(step)
             for group, value in pairs:
@@ -170,15 +173,13 @@ class Scheduler(LRScheduler):
         self._groups, self._known, self._count = groups, list(groups), len(groups)
         plain = [binding for binding in self._bindings if is_plain(binding)]
         # a bound method is called faster than the object it belongs to
-        self._plain = [(curve.__call__, key, pairs, pairs[0][0]) for curve, key, pairs in plain]  # type: ignore[operator]
+        self._plain = [(curve.__call__, key, pairs) for curve, key, pairs in plain]  # type: ignore[operator]
         self._careful = [binding for binding in self._bindings if not is_plain(binding)]
 
     def _look(self) -> None:
         """Before an update: groups that are not those of the last step get this step's values, or are refused."""
         groups = self.optimizer.param_groups
         if groups is self._groups and len(groups) == self._count and all(map(operator.is_, groups, self._known)):
-            if any(isinstance(group[key], Tensor) for _, key, pairs, _ in self._plain for group, _ in pairs):
-                self._bind()
             return
         loaded, known = groups is not self._groups, {id(group) for group in self._known}
         self._bind()
