@@ -137,7 +137,7 @@ def breaks_product(decay: Any, lr: Any) -> bool:
     if isinstance(lr, Coupling):
         return True
     mine, own = decay.schedule, schedule_of(lr)
-    if own is None or not own.peak:  # the product is 0
+    if own is None or own == mine or not own.peak:  # a product of 0 holds
         return False
     return not mine.peak or mine.normalized()[1].fingerprint != own.normalized()[1].fingerprint
 

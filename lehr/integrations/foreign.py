@@ -45,7 +45,7 @@ def warn_of_count(step: int, optimizer: Optimizer) -> None:
 
     A scheduler may be ahead by the updates that AMP skipped, but neither behind nor at twice the count.
     """
-    counts = [state.get("step") for state in optimizer.state.values()]
+    counts: list[Any] = [state.get("step") for state in optimizer.state.values() if isinstance(state, dict)]
     numbers = [int(each) for each in counts if isinstance(each, (int, float)) or _is_number(each)]
     made = max(numbers, default=0)
     if made and not made <= step < 2 * made:
