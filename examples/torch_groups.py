@@ -26,7 +26,8 @@ optimizer = torch.optim.AdamW([{"params": list(head.parameters()), "name": "head
 scheduler = Scheduler(
     optimizer,
     {"head": whole, "*": lehr.linear(updates, warmup=updates // 2)},  # the body, when it comes, warms up longer
-    weight_decay=constant_product(whole),  # LR * weight decay of the head stays what it is
+    # LR * weight decay of the head stays what it is; the body's goes with its LR
+    weight_decay={"head": constant_product(whole), "*": lehr.constant(updates)},
 )
 
 for step in range(updates):

@@ -154,15 +154,25 @@ def test_tensors_put_in_after_construction_are_filled_in_place_and_stay(between)
     assert all(group["weight_decay"] is one for group, one in zip(optimizer.param_groups, decays, strict=True))
 
 
-def test_a_tensor_in_one_group_alone_stays_one():
-    optimizer = torch.optim.AdamW(
-        [{"params": [torch.nn.Parameter(torch.ones(1))]} for _ in "ab"], lr=0.1, foreach=False
-    )
-    scheduler = Scheduler(optimizer, CURVE)
-    held = optimizer.param_groups[1]["lr"] = torch.tensor(0.1)
-    optimizer.step()
-    scheduler.step()
-    assert optimizer.param_groups[1]["lr"] is held and values(optimizer, "lr") == pytest.approx([0.1 * CURVE(1)] * 2)
+@pytest.mark.parametrize("after", [False, True], ids=["before the update", "after the update"])
+@pytest.mark.parametrize("key", ["lr", "weight_decay"])
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_tensor_in_one_group_alone_stays_one(which, key, after):
+    groups = [{"params": [torch.nn.Parameter(torch.ones(1))], "name": name} for name in "abc"]
+    optimizer = torch.optim.AdamW(groups, lr=0.1, weight_decay=0.1, foreach=False)
+    scheduler = Scheduler(optimizer, {"b": HALF, "*": CURVE}, weight_decay=HALF)
+    held = torch.tensor(0.1)
+    if after:
+        optimizer.step()
+    optimizer.param_groups[which][key] = held
+    if not after:
+        optimizer.step()
+    for step in (1, 2):
+        scheduler.step()
+        assert optimizer.param_groups[which][key] is held
+        assert values(optimizer, "lr") == pytest.approx([0.1 * curve(step) for curve in (CURVE, HALF, CURVE)])
+        assert values(optimizer, "weight_decay") == pytest.approx([0.1 * HALF(step)] * 3)
+        assert sum(isinstance(group[k], float) for group in optimizer.param_groups for k in ("lr", "weight_decay")) == 5
 
 
 # --- couplings ---
@@ -180,6 +190,54 @@ def test_weight_decay_held_constant_in_lr_times_wd():
         optimizer.step()
         assert parameter.item() / before == pytest.approx(1 - 0.1 * 0.5, rel=1e-12)
         scheduler.step()
+
+
+WHOLE, OTHER = lehr.cosine(total=20, warmup=5, final=0.1), lehr.linear(20, final=0.5)
+
+
+def decaying(**decays):
+    """AdamW with a group of this weight decay for each name."""
+    groups = [{"params": [torch.nn.Parameter(torch.ones(1))], "name": n, "weight_decay": d} for n, d in decays.items()]
+    return torch.optim.AdamW(groups, lr=0.1)
+
+
+@pytest.mark.parametrize("set_up", [Scheduler, lambda optimizer, lr, **options: apply(optimizer, 0, lr, **options)])
+def test_a_product_with_the_lr_of_others_is_refused_by_the_groups_name(set_up):
+    lr, keep = {"head": OTHER, "*": WHOLE}, constant_product(WHOLE)
+    with pytest.raises(
+        ValueError, match=r"decay of parameter group 'head' is constant_product\(.* LR follows"
+    ) as error:
+        set_up(decaying(body=0.2, head=0.1), lr, weight_decay=keep)
+    told = str(error.value)
+    assert (
+        f"constant_product({str(WHOLE)!r}), and its LR follows {str(OTHER)!r}, so LR * weight_decay would not" in told
+    )
+    assert "write weight_decay={'head': constant_product(its own schedule), ...}" in told
+    with pytest.raises(ValueError, match=r"follows .*scale_by_batch\(.*; write a function of the step, 1 / lr\(step\)"):
+        set_up(decaying(body=0.2), scale_by_batch(WHOLE, lambda step: 256 + step, 256), weight_decay=keep)
+
+
+def test_the_product_holds_in_every_group_that_is_taken():
+    """Each with its own schedule, one with a multiple of it, one without decay, one that does not learn."""
+    optimizer = decaying(body=0.2, head=0.1, half=0.3, norm=0.0, frozen=0.4)
+    lrs = {"head": OTHER, "half": 0.1 * WHOLE, "norm": lehr.linear(20), "frozen": 0 * WHOLE, "*": WHOLE}
+    decays = {"head": constant_product(OTHER), "*": constant_product(WHOLE)}
+    scheduler = Scheduler(optimizer, lrs, weight_decay=decays)
+    for _ in range(20):
+        products = [group["lr"] * group["weight_decay"] for group in optimizer.param_groups]
+        assert products == pytest.approx([0.1 * 0.2, 0.1 * 0.1, 0.01 * 0.3, 0, 0], rel=1e-12)
+        optimizer.step()
+        scheduler.step()
+
+
+def test_a_group_that_is_added_with_another_lr_is_refused_before_its_first_update():
+    optimizer = decaying(head=0.1)
+    scheduler = Scheduler(optimizer, {"head": WHOLE, "*": OTHER}, weight_decay=constant_product(WHOLE))
+    optimizer.step()
+    optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(1))], "name": "body"})
+    with pytest.raises(ValueError, match="the weight decay of parameter group 'body' is constant_product"):
+        optimizer.step()
+    assert scheduler.last_epoch == 0
 
 
 def test_constant_product_needs_a_limit_where_the_lr_goes_to_0():

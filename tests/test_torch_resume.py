@@ -1,5 +1,6 @@
 """The resume contract: a saved schedule that is not the code's is refused, unless another way on is chosen."""
 
+import copy
 import re
 import warnings
 
@@ -62,6 +63,54 @@ def test_a_refusal_leaves_everything_as_it_was():
     with pytest.raises(ValueError, match="differs"):
         scheduler.load_state_dict(saved_after(50, OLD))
     assert scheduler.state_dict() == before and scheduler.get_last_lr() == lr
+
+
+@pytest.mark.parametrize("where", ["lr", "head", "weight_decay"])
+def test_a_text_that_was_changed_after_it_was_saved_is_refused_by_name(where):
+    """It was taken in silence where the code has the same schedule, or keeps to the saved one."""
+    other = {"head": OLD, "*": OLD}
+    given = {"lr": other if where == "head" else OLD, "weight_decay": OLD}
+
+    def one():
+        optimizer = named(head=0.1, body=0.5)
+        for group in optimizer.param_groups:
+            group["weight_decay"] = 0.1
+        return optimizer
+
+    state = saved_after(20, given["lr"], one(), weight_decay=OLD)
+    whole = copy.deepcopy(state)
+    if where == "lr":
+        state["schedule"] = str(NEW)
+    elif where == "head":
+        state["schedule"]["head"] = str(NEW)
+    else:
+        state["others"]["weight_decay"]["schedule"] = str(NEW)
+    name = {"lr": "lr", "head": "lr['head']", "weight_decay": "weight_decay"}[where]
+    told = f"text of {name}, {str(NEW)!r}, has the fingerprint {NEW.fingerprint}, and the state has {OLD.fingerprint}"
+    for way in ("error", "saved", "extend"):
+        scheduler = Scheduler(one(), **given, on_mismatch=way)
+        before = scheduler.state_dict()
+        with pytest.raises(ValueError, match=re.escape(told)):
+            scheduler.load_state_dict(state)
+        assert scheduler.state_dict() == before, "nothing was taken over"
+        scheduler.load_state_dict(whole)
+    taken = Scheduler(one(), **given, on_mismatch="new")  # for which the saved text is nothing
+    taken.load_state_dict(state)
+    assert taken.get_last_lr() == [0.1 * OLD(20), 0.5 * OLD(20)]
+
+
+@pytest.mark.parametrize("change", [{"schedule": None}, {"fingerprint": None}, {"fingerprint": "0" * 12}], ids=str)
+def test_a_fingerprint_without_its_text_and_the_reverse_are_refused(change):
+    with pytest.raises(ValueError, match=r"the saved text of lr, .* has the fingerprint .*, and the state has .*"):
+        loaded({**saved_after(20, OLD), **change}, OLD)
+
+
+@given(schedules(longest=60), st.integers(0, 80))
+def test_every_state_that_is_saved_has_the_fingerprint_of_its_text(schedule, step):
+    scheduler = Scheduler(optimizer_with(0.1), schedule)
+    scheduler.step(step)
+    warnings.simplefilter("ignore")  # of low peaks
+    assert loaded(scheduler.state_dict(), schedule, "saved").state_dict() == scheduler.state_dict()
 
 
 def test_extending_goes_on_exactly_when_it_is_stopped_and_resumed_again():
@@ -370,12 +419,16 @@ def test_lr_times_weight_decay_stays_what_it_is_whichever_schedule_goes_on(way, 
 
 
 def test_another_schedule_within_a_coupling_is_refused_with_the_weight_decays_of_both():
-    state = saved_after(50, OLD, weight_decay=constant_product(FLOORED))
+
+    def lr(step):  # which nobody can look into
+        return 0.5
+
+    state = saved_after(50, lr, weight_decay=constant_product(FLOORED))
     with pytest.raises(ValueError, match="the saved schedule of weight_decay differs") as error:
-        loaded(state, OLD, weight_decay=constant_product(LONGER))
+        loaded(state, lr, weight_decay=constant_product(LONGER))
     for schedule in (FLOORED, LONGER):
         assert f"'{schedule}' (weight_decay {0.1 / schedule(50):.6g} at step 50)" in str(error.value)
-    assert loaded(state, OLD, weight_decay=constant_product(FLOORED)).targets["weight_decay"]["*"].schedule == FLOORED
+    assert loaded(state, lr, weight_decay=constant_product(FLOORED)).targets["weight_decay"]["*"].schedule == FLOORED
 
 
 def test_another_coupling_is_a_mismatch_that_saved_or_new_settle():
@@ -405,9 +458,9 @@ def test_a_coupling_that_cannot_go_with_the_schedule_that_goes_on_is_refused_and
     state = saved_after(50, FLOORED, weight_decay=constant_product(FLOORED))
     options = {"weight_decay": constant_product(LONGER)}
     scheduler = Scheduler(optimizer_with(0.1, weight_decay=0.1), LONGER, on_mismatch="saved", **options)
-    to_0 = dict(
-        state, others={"weight_decay": {**state["others"]["weight_decay"], "schedule": "linear 100 from 1 to 0"}}
-    )
+    falling = lehr.linear(100)
+    changed = {"schedule": str(falling), "fingerprint": falling.fingerprint}
+    to_0 = dict(state, others={"weight_decay": {**state["others"]["weight_decay"], **changed}})
     with pytest.raises(ValueError, match="goes to an LR of 0, where no weight decay holds"):
         scheduler.load_state_dict(to_0)
     assert scheduler.last_epoch == 0

@@ -108,7 +108,9 @@ def constant_product(schedule: Schedule, most: float = math.inf) -> Coupling:
     arXiv 1711.05101), so a falling LR takes the decay with it; this holds it. Raises ValueError for a schedule that
     uses an LR of 0, where no weight decay can, unless `most` is given.
 
-    Give it the schedule that `lr` has. Where a run goes on along another one (`on_mismatch`), it goes with that one.
+    Give it the schedule that `lr` has, of each group its own: a group whose LR follows another one is refused by name,
+    unless its weight decay is 0 (a multiple of the same one holds the product, too; a plain function is not looked
+    into). Where a run goes on along another schedule (`on_mismatch`), it goes with that one.
 
     >>> import lehr
     >>> schedule = lehr.cosine(total=10, final=0.1)
@@ -126,6 +128,18 @@ def constant_product(schedule: Schedule, most: float = math.inf) -> Coupling:
             "write most=100, say, for the greatest multiplier, or a floor above 0"
         )
     return _Product(schedule, most)
+
+
+def breaks_product(decay: Any, lr: Any) -> bool:
+    """Whether a weight decay is to hold its product with an LR that follows other values than these."""
+    if not isinstance(decay, _Product) or schedule_of(lr) is None:
+        return False
+    if isinstance(lr, Coupling):
+        return True
+    mine, own = decay.schedule, schedule_of(lr)
+    if own is None or own == mine or not own.peak:  # a product of 0 holds
+        return False
+    return not mine.peak or mine.normalized()[1].fingerprint != own.normalized()[1].fingerprint
 
 
 @dataclass(frozen=True)

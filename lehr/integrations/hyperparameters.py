@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lehr.integrations.couplings import schedule_of
+from lehr.integrations.couplings import breaks_product, schedule_of
 from lehr.integrations.groups import Checked, Curve, Group, Rules, check_rules, choose, describe, fits, read_rules
 from lehr.schedule import Schedule
 
@@ -107,6 +107,7 @@ def current(group: Group, target: str) -> float:
 def bind(targets: Targets, groups: Sequence[Group]) -> list[Binding]:
     """Each curve with the groups it drives and their initial values. Raises ValueError naming a group at fault."""
     bindings: list[Binding] = []
+    _check_products(targets, groups)
     for target, rules in targets.items():
         _part(target, groups)
         driven: dict[tuple[int, str], Binding] = {}
@@ -125,6 +126,27 @@ def bind(targets: Targets, groups: Sequence[Group]) -> list[Binding]:
             driven.setdefault((id(curve), own), (curve, own, []))[2].append((group, value))
         bindings += driven.values()
     return bindings
+
+
+def _check_products(targets: Targets, groups: Sequence[Group]) -> None:
+    """Raise ValueError naming a group whose weight decay would hold the product with an LR that is not its own."""
+    decays, lrs = targets.get("weight_decay", {}), targets["lr"]
+    for index, group in enumerate(groups):
+        decay, lr = (next((p for p in rules if fits(p, group)), None) for rules in (decays, lrs))
+        if decay is None or lr is None or not breaks_product(decays[decay], lrs[lr]):
+            continue
+        if initial(group, "weight_decay"):  # else it holds at 0
+            own = lrs[lr]
+            way = f"weight_decay={{{lr!r}: constant_product(its own schedule), ...}}, with the patterns of lr,"
+            if not isinstance(own, Schedule):
+                way = "a function of the step, 1 / lr(step),"
+            elif list(lrs) == ["*"]:
+                way = "constant_product(the schedule of lr)"
+            raise ValueError(
+                f"the weight decay of {describe(index, group)} is {decays[decay]}, and its LR follows "
+                f"{repr(str(own)) if isinstance(own, Schedule) else own}, so LR * weight_decay would not hold; "
+                f"write {way} or weight_decay=0 in that group"
+            )
 
 
 def _part(target: str, groups: Sequence[Group]) -> None:

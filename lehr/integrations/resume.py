@@ -24,18 +24,6 @@ def check_choice(on_mismatch: str) -> None:
         raise ValueError(f"on_mismatch is one of {', '.join(MISMATCH)}, not {on_mismatch!r}")
 
 
-def foreign(state: dict[str, Any]) -> str:
-    """What to say of a state that no `Scheduler` of lehr has written, and how a run that another began goes on."""
-    done = state.get("last_epoch")
-    way = (
-        f"; a run that another scheduler drove for {done} updates goes on with Scheduler(..., last_epoch={done - 1}), "
-        "built after the optimizer's state was loaded, and no state of the scheduler"
-        if isinstance(done, int) and done > 0
-        else ""
-    )
-    return f"this is not the state of a lehr Scheduler: its keys are {', '.join(state) or 'none'}{way}"
-
-
 def settle(
     saved: Schedule,
     here: Schedule,
@@ -141,6 +129,23 @@ def read_rules(state: dict[str, Any] | None) -> dict[str, Saved]:
     return rules
 
 
+def _verify(what: str, state: dict[str, Any]) -> None:
+    """Raise ValueError for a text whose fingerprint is not the one that was saved with it."""
+    texts, prints = state["schedule"], state["fingerprint"]
+    if not isinstance(texts, dict):
+        texts, prints = {"*": texts}, {"*": prints}
+    for pattern, text in texts.items():
+        kept = prints.get(pattern) if isinstance(prints, dict) else prints
+        own = None if text is None else parse(text).fingerprint
+        if own != kept:
+            name = what if list(texts) == ["*"] else f"{what}[{pattern!r}]"
+            raise ValueError(
+                f"the saved text of {name}, {text!r}, has the fingerprint {own}, and the state has {kept}: one of them "
+                "was changed after it was saved, so neither can be relied on; load the state as it was saved, or write "
+                'on_mismatch="new" to take its step and go on along the schedule here'
+            )
+
+
 def settle_rules(
     what: str,
     state: dict[str, Any] | None,
@@ -152,13 +157,16 @@ def settle_rules(
     """Settle a target's rules: those that go on (None: none), and by pattern what an extended one was asked to follow.
 
     `state` is what `write_rules` wrote, None where nothing was scheduled; `show` writes the value of a pattern's
-    groups. A coupling is built around the schedule that goes on.
+    groups. A coupling is built around the schedule that goes on. A text that was changed after it was saved is a
+    ValueError, where it counts.
     """
     saved = read_rules(state)
     asked: dict[str, str] = {} if state is None else dict(state.get("asked", {}))
     ours: Rules = here or {}
     if on_mismatch == "new":
         return here, {}
+    if state is not None:
+        _verify(what, state)
     if list(saved) != list(ours):
         if on_mismatch == "saved":
             rules = {p: each.curve(f"{what}[{p!r}]", ours.get(p)) for p, each in saved.items()}

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lehr.integrations import hyperparameters, resume
 from lehr.integrations.calls import REPEATER, check_order, is_child, is_repetition
+from lehr.integrations.foreign import is_foreign, take_step, warn_of_count
 from lehr.integrations.groups import Curve, Group, Rules, choose
 from lehr.integrations.hyperparameters import (
     Binding,
@@ -59,7 +60,8 @@ class Scheduler(LRScheduler):
     The state is the step, the count of skipped updates, and the schedules' texts and fingerprints: plain data that
     `torch.load(weights_only=True)` reads. Loading a state whose schedule differs from this one's raises ValueError,
     which shows both; `on_mismatch="saved"` keeps to the saved one, "new" takes this one, "extend" goes on from the
-    saved one's value along this one (`Schedule.extend`). Two plain functions cannot be compared: this one is taken.
+    saved one's value along this one (`Schedule.extend`). Two plain functions cannot be compared: this one is taken. Of
+    a state that another library's scheduler wrote "new" takes the step alone; the other ways refuse it.
 
     `last_epoch=n` starts after n + 1 completed updates, as in torch, and needs the initial values of a loaded optimizer
     (KeyError without them).
@@ -102,7 +104,7 @@ class Scheduler(LRScheduler):
         self._known: list[Group] = []  # and what was in it
         self._count = 0
         self._bindings: list[Binding] = []
-        self._plain: list[tuple[Curve, str, list[tuple[Group, float]], Group]] = []
+        self._plain: list[tuple[Curve, str, list[tuple[Group, float]]]] = []
         self._careful: list[Binding] = []
         self._updated = False  # since the last step(): the watch sets it
         self._child = False  # of a SequentialLR, which tells it when to set anything
@@ -128,7 +130,7 @@ class Scheduler(LRScheduler):
         `skipped=True` says that the update did not happen; then `on_skip` decides whether the clock goes on.
         """
         count = self._step_count
-        if count == 1 and not skipped:
+        if count == 1 and epoch is None and not skipped:
             check_order(self.optimizer)
         self._step_count = count + 1
         if skipped:
@@ -137,21 +139,24 @@ class Scheduler(LRScheduler):
                 return
         elif self._updated:
             self._updated = False
-        elif REPEATER in MODULES and is_repetition(self, sys._getframe(1)):
+        elif epoch is None and REPEATER in MODULES and is_repetition(self, sys._getframe(1)):
             return
         step = self.last_epoch + 1 if epoch is None else epoch
         # What to set is kept at hand: a step costs one product a group. A new list means that a state was loaded.
         groups = self.optimizer.param_groups
         if groups is not self._groups or len(groups) != self._count:
             self._bind()
-        for curve, key, pairs, first in self._plain:
-            if type(first[key]) is not float:  # somebody made a tensor of it: it is filled in place, and stays one
-                self._bind()
-                self._set(step)
-                break
+        for curve, key, pairs in self._plain:
             factor = curve(step)
             for group, value in pairs:
+                if type(group[key]) is not float:
+                    break
                 group[key] = value * factor
+            else:
+                continue
+            self._bind()  # somebody made a tensor of it: it is filled in place, and stays one
+            self._set(step)
+            break
         for curve, target, pairs in self._careful:
             factor = curve(step)
             for group, value in pairs:
@@ -168,15 +173,13 @@ class Scheduler(LRScheduler):
         self._groups, self._known, self._count = groups, list(groups), len(groups)
         plain = [binding for binding in self._bindings if is_plain(binding)]
         # a bound method is called faster than the object it belongs to
-        self._plain = [(curve.__call__, key, pairs, pairs[0][0]) for curve, key, pairs in plain]  # type: ignore[operator]
+        self._plain = [(curve.__call__, key, pairs) for curve, key, pairs in plain]  # type: ignore[operator]
         self._careful = [binding for binding in self._bindings if not is_plain(binding)]
 
     def _look(self) -> None:
         """Before an update: groups that are not those of the last step get this step's values, or are refused."""
         groups = self.optimizer.param_groups
         if groups is self._groups and len(groups) == self._count and all(map(operator.is_, groups, self._known)):
-            if any(isinstance(group[key], Tensor) for _, key, pairs, _ in self._plain for group, _ in pairs):
-                self._bind()
             return
         loaded, known = groups is not self._groups, {id(group) for group in self._known}
         self._bind()
@@ -295,8 +298,9 @@ class Scheduler(LRScheduler):
             warnings.warn(message, stacklevel=2)
 
     def _load(self, state_dict: dict[str, Any]) -> None:
-        if not {"last_epoch", "schedule", "fingerprint"} <= set(state_dict):
-            raise ValueError(resume.foreign(state_dict))
+        foreign = is_foreign(state_dict)
+        if foreign:
+            state_dict = take_step(state_dict, self.on_mismatch)
         step, groups = state_dict["last_epoch"], self.optimizer.param_groups
         saved = {"lr": state_dict, **state_dict.get("others", {})}
         targets: Targets = {}
@@ -322,6 +326,8 @@ class Scheduler(LRScheduler):
         self._bind()
         if not self._child:
             self._set(step)
+        if foreign and not self._child:  # a child counts its own part
+            warn_of_count(step, self.optimizer)
 
     def __setstate__(self, state: dict[str, Any]) -> None:  # of a copy, whose optimizer is a copy too
         self.__dict__.update(state)

@@ -105,9 +105,9 @@ class Scheduled:
     groups have names: the Trainer's own have none). `weight_decay`, `momentum` and `betas` likewise, see `Scheduler`.
     After an update that AMP skips the schedule goes on or waits, as `on_skip` says.
 
-    `on_mismatch` says what to do where a checkpoint's schedule is another one, see `Scheduler`. Raises ValueError where
-    the TrainingArguments ask for another schedule besides, and warns before the first update where a schedule's length
-    is not that of the run.
+    `on_mismatch` says what to do where a checkpoint's schedule is another one, see `Scheduler`; with "new" a checkpoint
+    of the Trainer's own scheduler goes on along this one, too. Raises ValueError where the TrainingArguments ask for
+    another schedule besides, and warns before the first update where a schedule's length is not that of the run.
     """
 
     def __init__(

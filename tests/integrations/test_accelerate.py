@@ -35,6 +35,9 @@ def test_accelerate_1398_one_step_an_update_on_two_processes_and_with_accumulati
     assert told.pop("processes") == 2 and told.pop("same"), "every process uses the same LR"
     assert told.pop("resumed") == [0.1 * CURVE(step) for step in range(5, 10)]
     assert told.pop("copies") == [3, 3, 5, 5, 5]
+    for said, used in told.pop("begun"):  # by torch's scheduler: 10 steps in 5 updates
+        assert len(said) == 1 and "is at step 10, and the optimizer has counted 5 updates" in said[0]
+        assert used == [0.1 * CURVE(step) for step in range(5, 10)]
     assert len(told) == 4 and all(used == [0.1 * CURVE(step) for step in range(10)] for used in told.values())
 
 
@@ -83,6 +86,37 @@ def test_a_scheduler_built_on_the_bare_optimizer_is_known_by_it():
     assert accelerator._schedulers == [prepared], "saved once"
     with pytest.raises(TypeError, match="prepare takes a lehr Scheduler"):
         prepare(accelerator, torch.optim.lr_scheduler.ConstantLR(bare))
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_run_that_another_scheduler_began_goes_on_from_what_accelerate_saved(tmp_path, ours):
+    """Under `prepare` and under accelerate's own wrapper, whose state is that of the scheduler in it."""
+
+    def prepared(make, wrap):
+        accelerator = Accelerator(cpu=True)
+        parameter = torch.nn.Parameter(torch.ones(1))
+        optimizer = accelerator.prepare(torch.optim.AdamW([parameter], lr=0.1))
+        return accelerator, parameter, optimizer, wrap(accelerator, make(optimizer))
+
+    def wrapped(accelerator, scheduler):
+        return accelerator.prepare(scheduler)
+
+    def updates(count, accelerator, parameter, optimizer, scheduler):
+        used = []
+        for _ in range(count):
+            used.append(optimizer.param_groups[0]["lr"])
+            accelerator.backward(parameter.sum())
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+        return used
+
+    before = prepared(lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10), wrapped)
+    updates(4, *before)
+    before[0].save_state(str(tmp_path))
+    after = prepared(lambda optimizer: Scheduler(optimizer, CURVE, on_mismatch="new"), prepare if ours else wrapped)
+    after[0].load_state(str(tmp_path))
+    assert updates(6, *after) == [0.1 * CURVE(step) for step in range(4, 10)]
 
 
 @pytest.mark.parametrize("own", [True, False])

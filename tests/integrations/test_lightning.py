@@ -105,6 +105,35 @@ def test_another_schedule_is_refused_on_resume_unless_it_is_said_how_to_go_on(tm
     assert rest.used == [[0.1 * extended(step)] * 2 for step in range(5, 40)]
 
 
+def test_a_fit_that_another_scheduler_began_goes_on_along_a_schedule(tmp_path):
+    class Theirs(Module):
+        interval = "step"
+
+        def configure_optimizers(self):
+            optimizer = super().configure_optimizers()["optimizer"]
+            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.interval}}
+
+    path = tmp_path / "last.ckpt"
+    fit(Theirs(stop_after=5, checkpoint=path))
+    with pytest.raises(ValueError, match=r'not the state of a lehr .*; on_mismatch="new" takes its step, 5, and'):
+        fit(Module(), path)
+    rest, schedule = Module(on_mismatch="new"), lehr.parse(SPEC, total=20)
+    fit(rest, path)
+    assert rest.used == [[0.1 * schedule(step)] * 2 for step in range(5, 20)]
+
+    class Set(Module):
+        def on_train_start(self):
+            self.lr_schedulers().step(self.global_step)
+
+    Theirs.interval = "epoch"  # Lightning's default: the state counts those
+    fit(Theirs(stop_after=15, checkpoint=path))
+    rest = Set(on_mismatch="new")
+    with pytest.warns(UserWarning, match=r"is at step 1, and .* has counted 15 updates: .* scheduler\.step\(15\)"):
+        fit(rest, path)
+    assert rest.used == [[0.1 * schedule(step)] * 2 for step in range(15, 20)]
+
+
 def test_groups_have_schedules_of_their_own_and_a_schedule_needs_no_trainer():
     module = Module({"bias": "hold rest", "*": SPEC})
     fit(module)

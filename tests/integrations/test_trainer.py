@@ -173,6 +173,44 @@ def test_transformers_18070_more_steps_on_resume_are_refused_or_extended(tmp_pat
     assert notes.used == [0.1 * expected(step) for step in range(10, 40)]
 
 
+def test_a_run_that_the_trainers_own_cosine_began_goes_on_along_a_schedule(tmp_path):
+    """Its checkpoint has another scheduler's state, and its optimizer's is at an LR on the way down."""
+    theirs = {"lr_scheduler_type": "cosine", "warmup_steps": 3, "max_steps": 12}
+    before = trained(tmp_path, Notes(8), transformers.Trainer, settings=theirs)
+    assert before.state.global_step == 8 and isinstance(before.lr_scheduler, torch.optim.lr_scheduler.LambdaLR)
+    ours = {"schedule": SPEC, "weight_decay": "linear rest from 1 to 0.5", "settings": {"weight_decay": 0.2}}
+    with pytest.raises(ValueError, match=r'not the state of a lehr .*; on_mismatch="new" takes its step, 8, and'):
+        trained(tmp_path, Notes(), resume=True, **copy.deepcopy(ours))
+    notes, rest = Notes(13), Notes()
+    trained(tmp_path, notes, resume=True, on_mismatch="new", **copy.deepcopy(ours))
+    trainer = trained(tmp_path, rest, resume=True, **copy.deepcopy(ours))  # what was saved now is lehr's own
+    planned = [0.1 * lehr.parse(SPEC, total=20)(step) for step in range(20)]
+    assert notes.used + rest.used == planned[8:] == logged(trainer)[8:], "from the peak that the arguments have"
+    assert len(rest.used) == 7 and trainer.optimizer.param_groups[0]["weight_decay"] == 0.2 * 0.5
+
+
+def test_a_step_that_is_not_the_trainers_is_told_before_the_first_update(tmp_path):
+    """The state that ReduceLROnPlateau leaves counts evaluations; a callback sets the step to the Trainer's own."""
+
+    class Go(TrainerCallback):
+        def on_train_begin(self, args, state, control, lr_scheduler=None, **kwargs):
+            lr_scheduler.step(state.global_step)
+
+    theirs = {"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "steps", "eval_steps": 4, "max_steps": 8}
+    theirs["label_names"] = ["y"]
+    trainer = transformers.Trainer(
+        Model(), arguments(tmp_path, **theirs), train_dataset=data(), eval_dataset=data(8), callbacks=[Notes(8)]
+    )
+    trainer.train()
+    notes = Notes()
+    trainer = Trainer(
+        Model(), arguments(tmp_path), train_dataset=data(), callbacks=[notes, Go()], schedule=SPEC, on_mismatch="new"
+    )
+    with pytest.warns(UserWarning, match=r"state is at step 2, and .* has counted 8 updates: .* scheduler\.step\(8\)"):
+        trainer.train(resume_from_checkpoint=True)
+    assert notes.used == [0.1 * lehr.parse(SPEC, total=20)(step) for step in range(8, 20)]
+
+
 @pytest.mark.parametrize(
     ("spec", "told"),
     [

@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import sys
+import warnings
 
 import torch
 from accelerate import Accelerator
@@ -19,16 +20,16 @@ from lehr.integrations.torch import Scheduler
 CURVE = lehr.cosine(total=12, warmup=3)
 
 
-def parts(accelerator, ours):
+def parts(accelerator, ours, make=Scheduler, kind=torch.optim.SGD, curve=CURVE, **options):
     """A prepared model, optimizer and loader, with the scheduler prepared by `prepare` or by accelerate's own."""
     torch.manual_seed(0)
     model = torch.nn.Linear(2, 1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer = kind(model.parameters(), lr=0.1)
     loader = torch.utils.data.DataLoader(torch.rand(160, 2), batch_size=4)
     if ours:
         model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-        return model, optimizer, loader, prepare(accelerator, Scheduler(optimizer, CURVE))
-    return accelerator.prepare(model, optimizer, loader, Scheduler(optimizer, CURVE))
+        return model, optimizer, loader, prepare(accelerator, make(optimizer, curve, **options))
+    return accelerator.prepare(model, optimizer, loader, make(optimizer, curve, **options))
 
 
 def used_by(accelerator, model, optimizer, loader, scheduler, updates):
@@ -79,6 +80,27 @@ def copies(accelerator):
     return [*counts, bare.last_epoch]
 
 
+def begun_by_another(accelerator, folder):
+    """What lehr's scheduler warns of and then uses, from the state of torch's, which accelerate stepped too often."""
+    adam = {"kind": torch.optim.AdamW}
+    used_by(
+        accelerator, *parts(accelerator, False, torch.optim.lr_scheduler.LambdaLR, curve=lambda step: 0.5, **adam), 5
+    )
+    accelerator.save_state(folder)
+    accelerator.free_memory()
+    told = []
+    for ours in (True, False):
+        mine = parts(accelerator, ours, **adam, on_mismatch="new")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            accelerator.load_state(folder)
+        said = [str(each.message) for each in caught if "the other scheduler's state" in str(each.message)]
+        mine[-1].step(5)
+        told.append([said, used_by(accelerator, *mine, 5)])
+        accelerator.free_memory()
+    return told
+
+
 def leave(accelerator):
     """End this process, once all are here.
 
@@ -102,6 +124,7 @@ def main(folder):
             accelerator.free_memory()
     told["copies"] = copies(accelerator)
     accelerator.free_memory()
+    told["begun"] = begun_by_another(accelerator, os.path.join(folder, "begun"))
     first = parts(accelerator, True)
     used_by(accelerator, *first, 5)
     accelerator.save_state(folder)
