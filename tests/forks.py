@@ -164,9 +164,9 @@ def serve():
     import rich.progress
     import torch._dynamo  # the first optimizer would load it
 
-    import lehr.train.loop
+    import lehr.train.lead
 
-    assert rich and matplotlib.figure and torch._dynamo and lehr.train.loop  # loaded before the first fork
+    assert rich and matplotlib.figure and torch._dynamo and lehr.train.lead  # loaded before the first fork
     answers = os.fdopen(os.dup(1), "w")
 
     def answer(**fields):

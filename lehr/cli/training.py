@@ -85,7 +85,7 @@ def _train(options: argparse.Namespace) -> None:
     posix = hasattr(signal, "pthread_sigmask")
     if posix:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    from lehr.train.loop import train
+    from lehr.train.lead import train
     from lehr.train.resume import read_branch
 
     if posix:

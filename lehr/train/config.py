@@ -81,7 +81,7 @@ class Train:
     batch_size: int = 16
     micro_batch_size: int = 0
     seed: int = 0
-    precision: str = ""  # empty: by rule, see train.loop.choose_precision
+    precision: str = ""  # empty: by rule, see train.setup.choose_precision
     compile: bool = False
     device: str = ""  # empty: cuda, mps or cpu, whichever is there
     log_every: int = 1
