@@ -224,6 +224,27 @@ def test_a_log_of_few_digits_or_few_steps_gives_back_the_very_text(text, form, s
     assert [form % found.schedule(step) for step in steps] == [form % schedule(step) for step in steps]
 
 
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lehr.inverse_sqrt(1000, 100),
+        lehr.inverse_sqrt(10_000, 1000, cooldown=1000),
+        lehr.inverse_sqrt(3127, 313, cooldown=521),
+        lehr.inverse_sqrt(5000, 400, cooldown=500, shape="cosine", sample="start"),
+        lehr.inverse_sqrt(3000, 300, cooldown=600, final=0.05, shape="sqrt"),
+        lehr.inverse_sqrt(5000, 100, timescale=1000, cooldown=500),
+        lehr.inverse_sqrt(1000, timescale=100),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("form", ["%.6f", "%.4g", "%.6g", "%.3e"])
+def test_an_inverse_square_root_of_few_digits_has_its_total_and_its_cooldown(schedule, form):
+    for stride in (1, 10):
+        steps = range(0, int(schedule.total), stride)
+        found = lehr.identify(steps, [float(form % (1e-3 * schedule(step))) for step in steps])
+        assert (found.text, found.peak) == (str(schedule), 1e-3)
+
+
 def test_each_number_of_few_digits_is_held_to_its_own_last_digit():
     # beside the peak this floor is nothing, but its own digits say what it is
     schedule = PEAK * parse("linear 100 to 1, linear 900 to 0.0001234")

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 from lehr.fit.nearby import GRIDS, USUAL, Fit, digits, inverse, least, line, near, roundness, short_within, weight_at
 from lehr.fit.pieces import Points
@@ -28,7 +29,7 @@ def plainest(points: Points) -> list[Plain]:
     """The plain schedules that are at every point of the log, the plainest first; one for each way of sampling."""
     found: dict[str, Plain] = {}
     for own in points.own or [[1.5 * t for t in points.tolerances]]:
-        some = dict.fromkeys(plain for log in _readings(points, own) for plain in log.schedules())
+        some = dict.fromkeys(plain for log in rising_and_falling(points, own) for plain in log.schedules())
         tried = 0
         for plain in sorted(some, key=lambda p: p.cost):
             best = found.get(plain.unit.sample)
@@ -37,12 +38,12 @@ def plainest(points: Points) -> list[Plain]:
             tried += 1
             if tried > 30:
                 break
-            if _fits(points, own, plain):
+            if fits(points, own, plain):
                 found[plain.unit.sample] = plain
     return sorted(found.values(), key=lambda p: p.cost)
 
 
-def _fits(points: Points, own: list[float], plain: Plain) -> bool:
+def fits(points: Points, own: list[float], plain: Plain) -> bool:
     schedule, steps, values = plain.peak * plain.unit, points.steps, points.values
     n = len(steps)
     for order in (range(0, n, max(1, n // SOME)), range(n)):
@@ -51,7 +52,7 @@ def _fits(points: Points, own: list[float], plain: Plain) -> bool:
     return True
 
 
-def _readings(points: Points, own: list[float]) -> Iterator["Log"]:
+def rising_and_falling(points: Points, own: list[float]) -> Iterator["Log"]:
     """The log as a rise and a fall, cut before its greatest value and, where that stands alone, behind it too."""
     values, n = points.values, len(points.values)
     highest = max(values)
@@ -168,18 +169,41 @@ class Log:
         data = [(steps[k], values[k], self.own[k]) for k in (*order[:: max(1, len(order) // 8)], *order)]
         reach = 2 + (end - begin) * (0.03 if self.loose else 0.003)
         pairs = sorted(
-            {(d, e) for d in self._begins(g, begin, end, reach) for e in self._ends(g, d, end, reach, order) if e > d},
+            {
+                (d, e)
+                for d in self._begins(g, begin, end, reach)
+                for e in self._ends(g, d, end, reach, order)
+                if e > d and self._bends(g, d, e)
+            },
             key=roundness,
         )
         enough = math.inf
         for d, e in pairs:
             if roundness((d, e)) > enough:
                 return
-            for peak in self._peaks(g, d, e, order):
+            short, found = self._peaks(g, d, e, order), False
+            for peak in chain(short, self._fitted_peak(g, d, e, order)):
+                if found and peak not in short:
+                    break
                 for floor in self._floors(g, d, e, peak, data):
                     for plain in self._written(shape, d, e, peak, floor):
-                        enough = min(enough, roundness((d, e)) + 2)
+                        found, enough = True, min(enough, roundness((d, e)) + 2)
                         yield plain
+
+    def _bends(self, g: Callable[[float], float], d: int, e: int) -> bool:
+        """Whether points between are where the curve has them, as far as those at its two ends tell."""
+        steps, values, own = self.points.steps, self.points.values, self.own
+        i, j = self.last, self.bottom
+        w0, w1 = weight_at(g, steps[i], d, e), weight_at(g, steps[j], d, e)
+        if w0 - w1 < 1e-9:
+            return True
+        for eighths in (4, 2, 6, 1, 3, 5, 7):
+            k = i + (j - i) * eighths // 8
+            x = (w0 - weight_at(g, steps[k], d, e)) / (w0 - w1)
+            between = values[i] + x * (values[j] - values[i])
+            if abs(values[k] - between) > 1.001 * (own[k] + max(own[i], own[j])):
+                return False
+        return True
 
     def _begins(self, g: Callable[[float], float], begin: float, end: float, reach: float) -> list[int]:
         """Whole times at which the fall may begin."""
@@ -235,7 +259,7 @@ class Log:
 
     def _peaks(self, g: Callable[[float], float], d: int, e: float, order: list[int]) -> list[float]:
         """What the peak may be, the shortest first."""
-        highest, spread, fit = self.points.highest, self.tolerance, None
+        highest, spread = self.points.highest, self.tolerance
         if d in self.points.at:
             highest = self.points.at[d]
         elif self.first == self.last:
@@ -243,10 +267,14 @@ class Log:
             if fit is None:
                 return []
             highest, spread = fit[0] + fit[1], 3 * spread + 1e-10 * highest
-        if fit is None and self.loose:
+        return [peak for peak in short_within(highest - spread, highest + spread) if peak > 0]
+
+    def _fitted_peak(self, g: Callable[[float], float], d: int, e: float, order: list[int]) -> Iterator[float]:
+        """What the least squares have it be, where the log tells it no better."""
+        if self.loose or (self.first == self.last and d not in self.points.at):
             fit = self._fitted(g, d, e, order)
-        peaks = short_within(highest - spread, highest + spread)
-        return [peak for peak in (*peaks, *([fit[0] + fit[1]] if fit else [])) if peak > 0]
+            if fit and fit[0] + fit[1] > 0:
+                yield fit[0] + fit[1]
 
     def _fitted(self, g: Callable[[float], float], d: int, e: float, order: list[int]) -> Fit | None:
         steps, values = self.points.steps, self.points.values
@@ -256,21 +284,29 @@ class Log:
         self, g: Callable[[float], float], d: int, e: int, peak: float, data: list[tuple[int, float, float]]
     ) -> list[float]:
         """Shares of the peak with which the curve is in each point's interval: the shortest, if there are any."""
+        within = self.floors_within(g, d, e, peak, data)
+        if within is None:
+            return []
+        lo, hi = within
+        found = [f for f in USUAL if lo <= f * peak <= hi][:2] or short_within(lo / peak, hi / peak)[:1]
+        return list(dict.fromkeys([*found, *(f / peak for f in short_within(lo, hi)[:1])]))
+
+    def floors_within(
+        self, g: Callable[[float], float], d: int, e: int, peak: float, data: list[tuple[int, float, float]]
+    ) -> tuple[float, float] | None:
+        """Between which values the floor is, with which the curve is in each point's interval."""
         lo, hi = 0.0, peak
         for s, v, own in data:
             weight = weight_at(g, s, d, e)
             rest = 1 - weight
             if rest < 1e-9:
                 if abs(v - peak) > own + 1e-9 * peak * rest:
-                    return []
+                    return None
                 continue
             lo, hi = max(lo, (v - own - peak * weight) / rest), min(hi, (v + own - peak * weight) / rest)
             if lo > hi:
-                return []
-        if hi >= peak:
-            return []
-        found = [f for f in USUAL if lo <= f * peak <= hi][:2] or short_within(lo / peak, hi / peak)[:1]
-        return list(dict.fromkeys([*found, *(f / peak for f in short_within(lo, hi)[:1])]))
+                return None
+        return None if hi >= peak else (lo, hi)
 
     # --- the warmup
 
