@@ -415,14 +415,17 @@ def test_where_nothing_fits_the_longest_beginning_that_something_fits_is_told():
     assert not found and found.departs_at == 70 and found.text == "linear 10 to 1, cosine 90 to 0"
 
 
-@pytest.mark.parametrize("form", ["%.6g", "%.4e"])
-def test_a_run_resumed_twice_departs_at_both_steps_in_numbers_of_few_digits(form):
-    planned = PEAK * parse("linear 100 to 1, cosine 900 to 0")
+@pytest.mark.parametrize(
+    ("fall", "form", "stride"), [("cosine", "%.6g", 1), ("linear", "%.4e", 1), ("cosine", "%.4e", 10)]
+)
+def test_a_run_resumed_twice_departs_at_both_steps_in_numbers_of_few_digits(fall, form, stride):
+    planned = PEAK * parse(f"linear 100 to 1, {fall} 900 to 0")
     second = planned.extend(1500, at=500)
-    third, steps = second.extend(2500, at=1200), range(0, 2500, 10)
+    third, steps = second.extend(2500, at=1200), range(0, 2500, stride)
     lrs = [planned(s) if s < 500 else second(s) if s < 1200 else third(s) for s in steps]
     found = lehr.identify(steps, [float(form % lr) for lr in lrs])
-    assert found and found.departures == (500, 1200)
+    assert found and found.departures == (500, 1200) and found.total == 2500
+    assert found.text.startswith(f"linear 100 to 1, {fall} 900 to 0, at 500 {fall} 1000")
 
 
 def test_no_half_wave_is_made_up_at_the_end_of_a_log_of_restarts():
