@@ -34,9 +34,10 @@ class Plain:
 
 def priced(points: Points, ramps: tuple[Ramp, ...], sample: Sample, peak: float) -> Plain:
     """The ramps as a schedule, with what it costs to say: digits of the values, digits of the times, the shape."""
-    last, fall = points.steps[-1], ramps[-1]
+    fall, last = ramps[-1], points.steps[-1]
+    ends = last <= fall.end <= max(last + 1, 2 * last - points.steps[-2])  # with the log, or before its next row
     cost = len(write_number(peak).replace(".", "")) + len(write_number(fall.end_value)) + (sample == "start") / 4
-    cost += SHAPES[fall.shape][0] + len(ramps) + _joints(ramps, sample) + 2 * (fall.end not in (last, last + 1))
+    cost += SHAPES[fall.shape][0] + len(ramps) + _joints(ramps, sample) + 2 * (not ends)
     if ramps[0].start_value == 1:  # both ways of sampling fit
         cost += (sample == "end") / 2 if len(ramps) == 1 or ramps[0].duration == 1 else 0
     return Plain(cost, peak, Schedule(ramps, sample))
