@@ -67,6 +67,8 @@ def _found(ways: list[Points]) -> Identified:
         return described(best[1])
     if ways[-1].share <= 1e-9:
         plans = in_turn(ways[-1])
+        if plans and plans.until == len(ways[-1].steps):
+            return described(Layout(ways[-1], plans.unit, plans.peak, False, plans.departures), sure=True)
     return _none_fits(ways[-1], plans)
 
 

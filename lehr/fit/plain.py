@@ -16,6 +16,7 @@ from itertools import chain
 from lehr.fit.nearby import GRIDS, USUAL, Fit, digits, inverse, least, line, near, roundness, short_within, weight_at
 from lehr.fit.pieces import Points
 from lehr.fit.plainness import SHAPES, Plain, priced
+from lehr.fit.rises import Rise
 from lehr.ramp import Ramp
 from lehr.schedule import Sample
 
@@ -96,6 +97,10 @@ class Log:
                 yield from some
                 if some:
                     return  # the commoner shape explains the log
+
+    @cached_property
+    def rise(self) -> Rise:
+        return Rise(self.points, self.own, self.first, self.first != self.last)
 
     @cached_property
     def tolerance(self) -> float:
@@ -212,6 +217,8 @@ class Log:
         found += [k + more for k in self._crossings(g, end) for more in (-1, 0, 1, 2)]
         if self.first != self.last or self.first == 0:
             found += [steps[self.last] + more for more in (0, 1, -1)] + [0]
+        if self.first:  # where it turns, were it a wave
+            found += near((steps[self.first] + steps[self.last]) / 2, (steps[self.last] - steps[self.first]) / 2 + 2)
         return [d for d in dict.fromkeys(found) if -1 <= d <= latest]
 
     def _crossings(self, g: Callable[[float], float], end: float) -> list[int]:
@@ -222,7 +229,7 @@ class Log:
         data = [(steps[k], values[k]) for k in self._some(SOME) if k >= self.last]
         found = []
         for shift in (0, 1):
-            lo, hi = (1 / x if x else math.inf for x in self._warmup(1.0, shift)[::-1])
+            lo, hi = (1 / x if x else math.inf for x in self.rise.lengths(1.0, shift)[::-1])
             slope = (lo + hi) / 2
             if not 0 < slope < math.inf:
                 continue
@@ -308,36 +315,6 @@ class Log:
                 return None
         return None if hi >= peak else (lo, hi)
 
-    # --- the warmup
-
-    def _warmup(self, peak: float, shift: int) -> tuple[float, float]:
-        """Between which lengths a ramp from 0 through every rising point lies; `shift`: its step -shift is at 0."""
-        lo, hi = 0.0, math.inf
-        for k in range(self.first):
-            s, v, own = self.points.steps[k] + shift, self.points.values[k], self.own[k]
-            if s <= 0:
-                if v > own:
-                    return 1.0, 0.0
-                continue
-            lo = max(lo, s * peak / (v + own))
-            hi = min(hi, s * peak / (v - own) if v > own else math.inf)
-            if lo > hi:
-                break
-        return lo, hi
-
-    def _warmups(self, peak: float, shift: int, top: int) -> list[int]:
-        """Whole lengths, as round as may be; `top` is the last time at which the peak can be reached."""
-        lo, hi = self._warmup(peak, shift)
-        if lo > hi or hi == math.inf:
-            return []
-        slack = 1e-9 * hi
-        low, high = math.ceil(lo - slack), math.floor(min(hi + slack, top))
-        found = [w for w in (top, top - 1) if low <= w <= high]
-        if self.first != self.last:  # a level was seen; else there is none, or one of a single update
-            inside = [size * math.ceil(low / size) for size in GRIDS] if high - low > 3 else range(low, high + 1)
-            found += [w for w in inside if low <= w <= high][:3]
-        return list(dict.fromkeys(found))
-
     # --- as a schedule
 
     def _written(self, shape: str, d: int, e: int, peak: float, floor: float) -> Iterator[Plain]:
@@ -347,10 +324,12 @@ class Log:
                 continue
             fall = Ramp(top, total - top, 1, floor, shape)
             if self.first:
-                for w in self._warmups(peak, shift, top):
+                for w in self.rise.warmups(peak, shift, top):
                     if 0 < w <= top:
                         level = (Ramp(w, top - w, 1, 1),) if top > w else ()
                         yield priced(self.points, (Ramp(0, w, 0, 1), *level, fall), sample, peak)
+                for start, rise in self.rise.others(peak, shift, top):
+                    yield priced(self.points, (Ramp(0, top, start, 1, rise), fall), sample, peak)
                 continue
             seen = self.last > 0 or self.points.steps[0] == 0
             if not seen and top > 1:  # what came before the log is not in it
@@ -368,6 +347,6 @@ class Log:
         end = max(end, last + 1)
         for peak in short_within(*(self.points.highest + sign * self.tolerance for sign in (-1, 1))):
             for shift, sample in WAYS:
-                for w in self._warmups(peak, shift, end):
+                for w in self.rise.warmups(peak, shift, end):
                     if 0 < w < end:
                         yield priced(self.points, (Ramp(0, w, 0, 1), Ramp(w, end - w, 1, 1)), sample, peak)
