@@ -247,6 +247,12 @@ def test_an_inverse_square_root_of_few_digits_has_its_total_and_its_cooldown(sch
         assert (found.text, found.peak) == (str(schedule), 1e-3)
 
 
+def test_a_straight_line_ends_with_the_log_and_not_at_a_rounder_step_after_it():
+    schedule = PEAK * parse("linear 300 to 1, linear 6105 to 0.1")
+    found = lehr.identify(range(6405), [float(f"{schedule(step):.5e}") for step in range(6405)])
+    assert found.text == "linear 300 to 1, linear 6105 to 0.1"
+
+
 def test_each_number_of_few_digits_is_held_to_its_own_last_digit():
     # beside the peak this floor is nothing, but its own digits say what it is
     schedule = PEAK * parse("linear 100 to 1, linear 900 to 0.0001234")

@@ -180,11 +180,11 @@ class Log:
                 for e in self._ends(g, d, end, reach, order)
                 if e > d and self._bends(g, d, e)
             },
-            key=roundness,
+            key=self._said,
         )
         enough = math.inf
         for d, e in pairs:
-            if roundness((d, e)) > enough:
+            if self._said((d, e)) > enough:
                 return
             short, found = self._peaks(g, d, e, order), False
             for peak in chain(short, self._fitted_peak(g, d, e, order)):
@@ -194,6 +194,11 @@ class Log:
                     for plain in self._written(shape, d, e, peak, floor):
                         found, enough = True, min(enough, roundness((d, e)) + 2)
                         yield plain
+
+    def _said(self, pair: tuple[int, int]) -> float:
+        """How many digits say the two times, fewer where the fall ends with the log."""
+        last = self.points.steps[-1]
+        return roundness(pair) - 2 * (last <= pair[1] <= last + 1)
 
     def _bends(self, g: Callable[[float], float], d: int, e: int) -> bool:
         """Whether points between are where the curve has them, as far as those at its two ends tell."""
