@@ -211,6 +211,8 @@ ROUNDED = [
     "linear 100 to 1, linear 900 to 0",
     "linear 100 to 1, hold 700, sqrt 200 to 0",
     "linear 100 to 1, hold 700, cosine 200 to 0.1",
+    "cosine 300 from 0.04 to 1, cosine 700 to 0",  # a one-cycle of torch
+    "linear 100 to 1, poly:0.9 900 to 0",  # DeepLab's
 ]
 
 
@@ -222,6 +224,33 @@ def test_a_log_of_few_digits_or_few_steps_gives_back_the_very_text(text, form, s
     found = lehr.identify(steps, [float(form % schedule(step)) for step in steps])
     assert (found.text, found.peak) == (text, PEAK)
     assert [form % found.schedule(step) for step in steps] == [form % schedule(step) for step in steps]
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lehr.inverse_sqrt(1000, 100),
+        lehr.inverse_sqrt(10_000, 1000, cooldown=1000),
+        lehr.inverse_sqrt(3127, 313, cooldown=521),
+        lehr.inverse_sqrt(5000, 400, cooldown=500, shape="cosine", sample="start"),
+        lehr.inverse_sqrt(3000, 300, cooldown=600, final=0.05, shape="sqrt"),
+        lehr.inverse_sqrt(5000, 100, timescale=1000, cooldown=500),
+        lehr.inverse_sqrt(1000, timescale=100),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("form", ["%.6f", "%.4g", "%.6g", "%.3e"])
+def test_an_inverse_square_root_of_few_digits_has_its_total_and_its_cooldown(schedule, form):
+    for stride in (1, 10):
+        steps = range(0, int(schedule.total), stride)
+        found = lehr.identify(steps, [float(form % (1e-3 * schedule(step))) for step in steps])
+        assert (found.text, found.peak) == (str(schedule), 1e-3)
+
+
+def test_a_straight_line_ends_with_the_log_and_not_at_a_rounder_step_after_it():
+    schedule = PEAK * parse("linear 300 to 1, linear 6105 to 0.1")
+    found = lehr.identify(range(6405), [float(f"{schedule(step):.5e}") for step in range(6405)])
+    assert found.text == "linear 300 to 1, linear 6105 to 0.1"
 
 
 def test_each_number_of_few_digits_is_held_to_its_own_last_digit():
@@ -359,6 +388,20 @@ def test_stairs_have_their_names_and_a_last_level_its_round_total():
     assert lehr.identify(range(1000), map(stairs, range(1000))).family == "warmup, multistep"
 
 
+def test_stairs_are_even_where_the_log_allows_it():
+    stairs = parse("hold 360, hold 360 from 0.1, hold 360 from 0.01, hold 360 from 0.001")
+    steps = range(0, 1440, 50)
+    found = lehr.identify(steps, map(stairs, steps))
+    assert (found.text, found.family) == (str(stairs), "step")
+
+
+def test_restarts_that_only_plans_in_turn_explain_are_found():
+    schedule = 0.00073 * lehr.sgdr(1443, 2, 2)
+    found = lehr.identify(range(4329), map(schedule, range(4329)))  # was: IndexError
+    assert found.departures == ()
+    assert found and [found.schedule(s) for s in (0, 1442, 1443, 4328)] == [schedule(s) for s in (0, 1442, 1443, 4328)]
+
+
 # --- resumed runs
 
 
@@ -394,14 +437,17 @@ def test_where_nothing_fits_the_longest_beginning_that_something_fits_is_told():
     assert not found and found.departs_at == 70 and found.text == "linear 10 to 1, cosine 90 to 0"
 
 
-@pytest.mark.parametrize("form", ["%.6g", "%.4e"])
-def test_a_run_resumed_twice_departs_at_both_steps_in_numbers_of_few_digits(form):
-    planned = PEAK * parse("linear 100 to 1, cosine 900 to 0")
-    second = planned.extend(1500, at=500)
-    third, steps = second.extend(2500, at=1200), range(0, 2500, 10)
-    lrs = [planned(s) if s < 500 else second(s) if s < 1200 else third(s) for s in steps]
+@pytest.mark.parametrize(
+    ("fall", "form", "stride"), [("cosine", "%.6g", 1), ("linear", "%.4e", 1), ("cosine", "%.4e", 5)]
+)
+def test_a_run_resumed_twice_departs_at_both_steps_in_numbers_of_few_digits(fall, form, stride):
+    planned = PEAK * parse(f"linear 20 to 1, {fall} 180 to 0")
+    second = planned.extend(300, at=100)
+    third, steps = second.extend(500, at=240), range(0, 500, stride)
+    lrs = [planned(s) if s < 100 else second(s) if s < 240 else third(s) for s in steps]
     found = lehr.identify(steps, [float(form % lr) for lr in lrs])
-    assert found and found.departures == (500, 1200)
+    assert found and found.departures == (100, 240) and found.total == 500
+    assert found.text.startswith(f"linear 20 to 1, {fall} 180 to 0, at 100 {fall} 200")
 
 
 def test_no_half_wave_is_made_up_at_the_end_of_a_log_of_restarts():
@@ -520,6 +566,13 @@ def test_identify_takes_the_only_column_that_can_be_meant(tmp_path):
     assert done.returncode == 0 and done.stdout.startswith("linear 20 to 1, cosine 180 to 0.1\n"), done.stderr
     path.write_text("\n".join(["step,lr-AdamW/pg1,lr-AdamW/pg2", "0,1,1", "1,1,1"]))
     assert lehr_command("identify", path).returncode == 2
+
+
+def test_identify_reads_a_csv_with_spaces_about_its_names(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("step , lr , loss\n" + "".join(f" {r['step']} , {r['lr']!r} , 2\n" for r in rows() if "lr" in r))
+    done = lehr_command("identify", path)
+    assert done.returncode == 0 and done.stdout.startswith("linear 20 to 1, cosine 180 to 0.1\n"), done.stderr
 
 
 def test_identify_says_what_the_log_cannot_tell_and_that_it_goes_back(tmp_path):

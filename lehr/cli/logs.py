@@ -68,6 +68,7 @@ def _csv_rows(text: str) -> list[tuple[int, dict[str, Any]]]:
 
     tab = "\t" in text.partition("\n")[0]
     reader = csv.DictReader(text.splitlines(), delimiter="\t" if tab else ",", skipinitialspace=True)
+    reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
     return [(reader.line_num, row) for row in reader]
 
 

@@ -18,6 +18,7 @@ from lehr.fit.logged import readings, rows
 from lehr.fit.pieces import Piece, Points
 from lehr.fit.plain import plainest
 from lehr.fit.resumed import Plans, in_turn
+from lehr.fit.roots import slowing
 from lehr.ramp import Ramp
 from lehr.schedule import Schedule
 
@@ -47,7 +48,7 @@ def identify(steps: Iterable[int], lrs: Iterable[float]) -> Identified:
 
 def _found(ways: list[Points]) -> Identified:
     for points in ways:
-        if plain := plainest(points):
+        if plain := plainest(points) or slowing(points):
             return described(Layout(points, plain[0].unit, plain[0].peak, len(plain) > 1, ()), sure=True)
     best: tuple[float, Layout] | None = None
     plans: Plans | None = None
@@ -66,6 +67,8 @@ def _found(ways: list[Points]) -> Identified:
         return described(best[1])
     if ways[-1].share <= 1e-9:
         plans = in_turn(ways[-1])
+        if plans and plans.until == len(ways[-1].steps):
+            return described(Layout(ways[-1], plans.unit, plans.peak, False, plans.departures), sure=True)
     return _none_fits(ways[-1], plans)
 
 

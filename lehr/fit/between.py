@@ -62,10 +62,21 @@ def _solve(off: Callable[[float], float]) -> float | None:
             return math.nan
 
     for lo, hi in ((math.log(0.02), -1e-3), (1e-3, math.log(50))):
-        low = at(lo)
-        if low * at(hi) < 0:
-            for _ in range(60):
-                middle = (lo + hi) / 2
-                lo, hi = (middle, hi) if at(middle) * low > 0 else (lo, middle)
-            return math.exp((lo + hi) / 2)
+        low, high = at(lo), at(hi)
+        if not low * high < 0:
+            continue
+        side = 0
+        for turn in range(90):
+            # a false position that does not stick (Illinois: Dowell & Jarratt 1971, BIT 11); halves where it is slow
+            middle = lo - low * (hi - lo) / (high - low) if turn < 30 else (lo + hi) / 2
+            off_by = at(middle)
+            if off_by != off_by or not off_by or hi - lo < 1e-15 or middle in (lo, hi):
+                return math.exp(middle)
+            if off_by * low > 0:
+                lo, low, high = middle, off_by, high / 2 if side == 1 else high
+                side = 1
+            else:
+                hi, high, low = middle, off_by, low / 2 if side == -1 else low
+                side = -1
+        return math.exp((lo + hi) / 2)
     return None

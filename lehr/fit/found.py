@@ -106,7 +106,7 @@ def described(layout: Layout, departs_at: int | None = None, sure: bool = False)
 
 def as_said(points: Points, unit: Schedule, until: int | None = None) -> Schedule:
     """The same at every point of the log, as the known systems would have it."""
-    for change in (_one_update, _from_the_start, _without_noise, _unlogged, _to_a_round_total):
+    for change in (_one_update, _from_the_start, _without_noise, _unlogged, _evenly, _to_a_round_total):
         new = change(points, unit)
         if new is not None and all(
             abs(new(s) - unit(s)) <= 1e-12 * unit.peak for s in points.steps if until is None or s < until
@@ -165,6 +165,30 @@ def _unlogged(points: Points, unit: Schedule) -> Schedule | None:
     if len(unit.ramps) < 2 or not is_level(first) or first.duration <= 1 or _points(points, unit, 0):
         return None
     return Schedule(unit.ramps[1:], unit.sample)
+
+
+def _evenly(points: Points, unit: Schedule) -> Schedule | None:
+    """Stairs of equal length, where each step down may lie anywhere between two points of the log."""
+    ramps = unit.ramps
+    if len(ramps) < 3 or not all(map(is_level, ramps)) or ramps[0].begin or points.steps[0]:
+        return None
+    firsts = [bisect_left(points.steps, ramp.begin) for ramp in ramps[1:]]
+    if firsts[-1] >= len(points.steps):
+        return None
+    low = max(-(-(points.steps[k - 1] + 1) // n) for n, k in enumerate(firsts, 1))
+    high = min(points.steps[k] // n for n, k in enumerate(firsts, 1))
+    sizes = (10**k * m for k in range(16, -1, -1) for m in (5, 1))
+    length = next((size * -(-low // size) for size in sizes if size * -(-low // size) <= high), None)
+    if length is None:
+        return None
+    begins = [n * length for n in range(len(ramps))]
+    end = max(unit.total, points.steps[-1] + 1)
+    ends = [*begins[1:], end if end > begins[-1] else begins[-1] + length]
+    stride = points.steps[-1] - points.steps[-2]
+    if points.steps[-1] < begins[-1] + length <= points.steps[-1] + stride:
+        ends[-1] = begins[-1] + length
+    rows = zip(ramps, begins, ends, strict=True)
+    return Schedule(tuple(Ramp(a, b - a, ramp.end_value, ramp.end_value) for ramp, a, b in rows), unit.sample)
 
 
 def _to_a_round_total(points: Points, unit: Schedule) -> Schedule | None:

@@ -11,10 +11,12 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 from lehr.fit.nearby import GRIDS, USUAL, Fit, digits, inverse, least, line, near, roundness, short_within, weight_at
 from lehr.fit.pieces import Points
 from lehr.fit.plainness import SHAPES, Plain, priced
+from lehr.fit.rises import Rise
 from lehr.ramp import Ramp
 from lehr.schedule import Sample
 
@@ -28,7 +30,7 @@ def plainest(points: Points) -> list[Plain]:
     """The plain schedules that are at every point of the log, the plainest first; one for each way of sampling."""
     found: dict[str, Plain] = {}
     for own in points.own or [[1.5 * t for t in points.tolerances]]:
-        some = dict.fromkeys(plain for log in _readings(points, own) for plain in log.schedules())
+        some = dict.fromkeys(plain for log in rising_and_falling(points, own) for plain in log.schedules())
         tried = 0
         for plain in sorted(some, key=lambda p: p.cost):
             best = found.get(plain.unit.sample)
@@ -37,12 +39,12 @@ def plainest(points: Points) -> list[Plain]:
             tried += 1
             if tried > 30:
                 break
-            if _fits(points, own, plain):
+            if fits(points, own, plain):
                 found[plain.unit.sample] = plain
     return sorted(found.values(), key=lambda p: p.cost)
 
 
-def _fits(points: Points, own: list[float], plain: Plain) -> bool:
+def fits(points: Points, own: list[float], plain: Plain) -> bool:
     schedule, steps, values = plain.peak * plain.unit, points.steps, points.values
     n = len(steps)
     for order in (range(0, n, max(1, n // SOME)), range(n)):
@@ -51,7 +53,7 @@ def _fits(points: Points, own: list[float], plain: Plain) -> bool:
     return True
 
 
-def _readings(points: Points, own: list[float]) -> Iterator["Log"]:
+def rising_and_falling(points: Points, own: list[float]) -> Iterator["Log"]:
     """The log as a rise and a fall, cut before its greatest value and, where that stands alone, behind it too."""
     values, n = points.values, len(points.values)
     highest = max(values)
@@ -95,6 +97,10 @@ class Log:
                 yield from some
                 if some:
                     return  # the commoner shape explains the log
+
+    @cached_property
+    def rise(self) -> Rise:
+        return Rise(self.points, self.own, self.first, self.first != self.last)
 
     @cached_property
     def tolerance(self) -> float:
@@ -168,18 +174,46 @@ class Log:
         data = [(steps[k], values[k], self.own[k]) for k in (*order[:: max(1, len(order) // 8)], *order)]
         reach = 2 + (end - begin) * (0.03 if self.loose else 0.003)
         pairs = sorted(
-            {(d, e) for d in self._begins(g, begin, end, reach) for e in self._ends(g, d, end, reach, order) if e > d},
-            key=roundness,
+            {
+                (d, e)
+                for d in self._begins(g, begin, end, reach)
+                for e in self._ends(g, d, end, reach, order)
+                if e > d and self._bends(g, d, e)
+            },
+            key=self._said,
         )
         enough = math.inf
         for d, e in pairs:
-            if roundness((d, e)) > enough:
+            if self._said((d, e)) > enough:
                 return
-            for peak in self._peaks(g, d, e, order):
+            short, found = self._peaks(g, d, e, order), False
+            for peak in chain(short, self._fitted_peak(g, d, e, order)):
+                if found and peak not in short:
+                    break
                 for floor in self._floors(g, d, e, peak, data):
                     for plain in self._written(shape, d, e, peak, floor):
-                        enough = min(enough, roundness((d, e)) + 2)
+                        found, enough = True, min(enough, roundness((d, e)) + 2)
                         yield plain
+
+    def _said(self, pair: tuple[int, int]) -> float:
+        """How many digits say the two times, fewer where the fall ends with the log."""
+        last = self.points.steps[-1]
+        return roundness(pair) - 2 * (last <= pair[1] <= last + 1)
+
+    def _bends(self, g: Callable[[float], float], d: int, e: int) -> bool:
+        """Whether points between are where the curve has them, as far as those at its two ends tell."""
+        steps, values, own = self.points.steps, self.points.values, self.own
+        i, j = self.last, self.bottom
+        w0, w1 = weight_at(g, steps[i], d, e), weight_at(g, steps[j], d, e)
+        if w0 - w1 < 1e-9:
+            return True
+        for eighths in (4, 2, 6, 1, 3, 5, 7):
+            k = i + (j - i) * eighths // 8
+            x = (w0 - weight_at(g, steps[k], d, e)) / (w0 - w1)
+            between = values[i] + x * (values[j] - values[i])
+            if abs(values[k] - between) > 1.001 * (own[k] + max(own[i], own[j])):
+                return False
+        return True
 
     def _begins(self, g: Callable[[float], float], begin: float, end: float, reach: float) -> list[int]:
         """Whole times at which the fall may begin."""
@@ -188,6 +222,8 @@ class Log:
         found += [k + more for k in self._crossings(g, end) for more in (-1, 0, 1, 2)]
         if self.first != self.last or self.first == 0:
             found += [steps[self.last] + more for more in (0, 1, -1)] + [0]
+        if self.first:  # where it turns, were it a wave
+            found += near((steps[self.first] + steps[self.last]) / 2, (steps[self.last] - steps[self.first]) / 2 + 2)
         return [d for d in dict.fromkeys(found) if -1 <= d <= latest]
 
     def _crossings(self, g: Callable[[float], float], end: float) -> list[int]:
@@ -198,7 +234,7 @@ class Log:
         data = [(steps[k], values[k]) for k in self._some(SOME) if k >= self.last]
         found = []
         for shift in (0, 1):
-            lo, hi = (1 / x if x else math.inf for x in self._warmup(1.0, shift)[::-1])
+            lo, hi = (1 / x if x else math.inf for x in self.rise.lengths(1.0, shift)[::-1])
             slope = (lo + hi) / 2
             if not 0 < slope < math.inf:
                 continue
@@ -235,7 +271,7 @@ class Log:
 
     def _peaks(self, g: Callable[[float], float], d: int, e: float, order: list[int]) -> list[float]:
         """What the peak may be, the shortest first."""
-        highest, spread, fit = self.points.highest, self.tolerance, None
+        highest, spread = self.points.highest, self.tolerance
         if d in self.points.at:
             highest = self.points.at[d]
         elif self.first == self.last:
@@ -243,10 +279,14 @@ class Log:
             if fit is None:
                 return []
             highest, spread = fit[0] + fit[1], 3 * spread + 1e-10 * highest
-        if fit is None and self.loose:
+        return [peak for peak in short_within(highest - spread, highest + spread) if peak > 0]
+
+    def _fitted_peak(self, g: Callable[[float], float], d: int, e: float, order: list[int]) -> Iterator[float]:
+        """What the least squares have it be, where the log tells it no better."""
+        if self.loose or (self.first == self.last and d not in self.points.at):
             fit = self._fitted(g, d, e, order)
-        peaks = short_within(highest - spread, highest + spread)
-        return [peak for peak in (*peaks, *([fit[0] + fit[1]] if fit else [])) if peak > 0]
+            if fit and fit[0] + fit[1] > 0:
+                yield fit[0] + fit[1]
 
     def _fitted(self, g: Callable[[float], float], d: int, e: float, order: list[int]) -> Fit | None:
         steps, values = self.points.steps, self.points.values
@@ -256,51 +296,29 @@ class Log:
         self, g: Callable[[float], float], d: int, e: int, peak: float, data: list[tuple[int, float, float]]
     ) -> list[float]:
         """Shares of the peak with which the curve is in each point's interval: the shortest, if there are any."""
+        within = self.floors_within(g, d, e, peak, data)
+        if within is None:
+            return []
+        lo, hi = within
+        found = [f for f in USUAL if lo <= f * peak <= hi][:2] or short_within(lo / peak, hi / peak)[:1]
+        return list(dict.fromkeys([*found, *(f / peak for f in short_within(lo, hi)[:1])]))
+
+    def floors_within(
+        self, g: Callable[[float], float], d: int, e: int, peak: float, data: list[tuple[int, float, float]]
+    ) -> tuple[float, float] | None:
+        """Between which values the floor is, with which the curve is in each point's interval."""
         lo, hi = 0.0, peak
         for s, v, own in data:
             weight = weight_at(g, s, d, e)
             rest = 1 - weight
             if rest < 1e-9:
                 if abs(v - peak) > own + 1e-9 * peak * rest:
-                    return []
+                    return None
                 continue
             lo, hi = max(lo, (v - own - peak * weight) / rest), min(hi, (v + own - peak * weight) / rest)
             if lo > hi:
-                return []
-        if hi >= peak:
-            return []
-        found = [f for f in USUAL if lo <= f * peak <= hi][:2] or short_within(lo / peak, hi / peak)[:1]
-        return list(dict.fromkeys([*found, *(f / peak for f in short_within(lo, hi)[:1])]))
-
-    # --- the warmup
-
-    def _warmup(self, peak: float, shift: int) -> tuple[float, float]:
-        """Between which lengths a ramp from 0 through every rising point lies; `shift`: its step -shift is at 0."""
-        lo, hi = 0.0, math.inf
-        for k in range(self.first):
-            s, v, own = self.points.steps[k] + shift, self.points.values[k], self.own[k]
-            if s <= 0:
-                if v > own:
-                    return 1.0, 0.0
-                continue
-            lo = max(lo, s * peak / (v + own))
-            hi = min(hi, s * peak / (v - own) if v > own else math.inf)
-            if lo > hi:
-                break
-        return lo, hi
-
-    def _warmups(self, peak: float, shift: int, top: int) -> list[int]:
-        """Whole lengths, as round as may be; `top` is the last time at which the peak can be reached."""
-        lo, hi = self._warmup(peak, shift)
-        if lo > hi or hi == math.inf:
-            return []
-        slack = 1e-9 * hi
-        low, high = math.ceil(lo - slack), math.floor(min(hi + slack, top))
-        found = [w for w in (top, top - 1) if low <= w <= high]
-        if self.first != self.last:  # a level was seen; else there is none, or one of a single update
-            inside = [size * math.ceil(low / size) for size in GRIDS] if high - low > 3 else range(low, high + 1)
-            found += [w for w in inside if low <= w <= high][:3]
-        return list(dict.fromkeys(found))
+                return None
+        return None if hi >= peak else (lo, hi)
 
     # --- as a schedule
 
@@ -311,10 +329,12 @@ class Log:
                 continue
             fall = Ramp(top, total - top, 1, floor, shape)
             if self.first:
-                for w in self._warmups(peak, shift, top):
+                for w in self.rise.warmups(peak, shift, top):
                     if 0 < w <= top:
                         level = (Ramp(w, top - w, 1, 1),) if top > w else ()
                         yield priced(self.points, (Ramp(0, w, 0, 1), *level, fall), sample, peak)
+                for start, rise in self.rise.others(peak, shift, top):
+                    yield priced(self.points, (Ramp(0, top, start, 1, rise), fall), sample, peak)
                 continue
             seen = self.last > 0 or self.points.steps[0] == 0
             if not seen and top > 1:  # what came before the log is not in it
@@ -332,6 +352,6 @@ class Log:
         end = max(end, last + 1)
         for peak in short_within(*(self.points.highest + sign * self.tolerance for sign in (-1, 1))):
             for shift, sample in WAYS:
-                for w in self._warmups(peak, shift, end):
+                for w in self.rise.warmups(peak, shift, end):
                     if 0 < w < end:
                         yield priced(self.points, (Ramp(0, w, 0, 1), Ramp(w, end - w, 1, 1)), sample, peak)

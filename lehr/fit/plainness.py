@@ -19,6 +19,7 @@ SHAPES: dict[str, tuple[float, Callable[[float], float]]] = {
     "poly:2": (2, curves.poly(1, 0, math, 2)),
     "half_cosine": (3, curves.half_cosine(1, 0, math)),
     "rex": (3, curves.rex(1, 0, math)),
+    "poly:0.9": (4, curves.poly(1, 0, math, 0.9)),
     "poly:0.5": (4, curves.poly(1, 0, math, 0.5)),
 }
 
@@ -34,9 +35,13 @@ class Plain:
 
 def priced(points: Points, ramps: tuple[Ramp, ...], sample: Sample, peak: float) -> Plain:
     """The ramps as a schedule, with what it costs to say: digits of the values, digits of the times, the shape."""
-    last, fall = points.steps[-1], ramps[-1]
+    fall, last = ramps[-1], points.steps[-1]
+    ends = last <= fall.end <= max(last + 1, 2 * last - points.steps[-2])  # with the log, or before its next row
     cost = len(write_number(peak).replace(".", "")) + len(write_number(fall.end_value)) + (sample == "start") / 4
-    cost += SHAPES[fall.shape][0] + len(ramps) + _joints(ramps, sample) + 2 * (fall.end not in (last, last + 1))
+    cost += SHAPES[fall.shape][0] + len(ramps) + _joints(ramps, sample) + 2 * (not ends)
+    if len(ramps) > 1 and ramps[0].start_value not in (0, 1):  # the rise of a one-cycle, and its kind
+        cost += len(write_number(ramps[0].start_value))
+    cost += 2 * (len(ramps) > 1 and ramps[0].shape != "linear")
     if ramps[0].start_value == 1:  # both ways of sampling fit
         cost += (sample == "end") / 2 if len(ramps) == 1 or ramps[0].duration == 1 else 0
     return Plain(cost, peak, Schedule(ramps, sample))

@@ -4,9 +4,11 @@ So a run that was resumed under another horizon is read where its numbers have f
 whole log the longest beginning that something fits is told.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
-from lehr.fit.nearby import GRIDS
+from lehr.fit.nearby import GRIDS, USUAL
 from lehr.fit.pieces import Points
 from lehr.fit.plain import Log, plainest
 from lehr.fit.plainness import Plain
@@ -39,10 +41,12 @@ def in_turn(points: Points) -> Plans | None:
     for _ in range(PLANS):
         if found.until > len(points.steps) - LEAST:
             break
-        longer = _extended(points, found)
+        longer = _extended(points, found, len(points.steps))
         if longer is None:
             following = _longest(points, found.until)
-            longer = following and _joined(points, found, *following)
+            joined = following and _joined(points, found, *following)
+            some = [plans for plans in (joined, _furthest(points, found)) if plans]
+            longer = max(some, key=lambda plans: plans.until, default=None)
         if not longer:
             break
         found = longer
@@ -75,9 +79,23 @@ def _longest(points: Points, begin: int) -> tuple[int, Plain] | None:
     return best
 
 
-def _extended(points: Points, found: Plans) -> Plans | None:
-    """One fall from the current value on, up to the end of the log."""
-    end, step, shift = len(points.steps), points.steps[found.until], found.unit.sample == "end"
+def _furthest(points: Points, found: Plans) -> Plans | None:
+    """One fall from the current value on, as far as it goes; the log leaves it for another."""
+    best, fails = None, len(points.steps)
+    while fails - found.until > max(LEAST, SHARE * len(points.steps)):
+        end = (found.until + fails) // 2 if best is None else (best.until + fails) // 2
+        if best is not None and end == best.until:
+            break
+        if longer := _extended(points, found, end):
+            best = longer
+        else:
+            fails = end
+    return best
+
+
+def _extended(points: Points, found: Plans, end: int) -> Plans | None:
+    """One fall from the current value on, up to the `end`-th point."""
+    step, shift = points.steps[found.until], found.unit.sample == "end"
     some = [size * (step // size) for size in GRIDS if step % size <= 0.01 * step]
     rest = _part(points, found.until, end)
     for own in rest.own or [[1.5 * t for t in rest.tolerances]]:
@@ -86,12 +104,12 @@ def _extended(points: Points, found: Plans) -> Plans | None:
             start = found.unit.ramps[-1].at(begin)
             if not ramps or ramps[-1] != found.unit.ramps[-1] or not start:
                 continue
-            for tried, (shape, stop, floor) in enumerate(
-                Log(rest, own, 0, 0).onward(begin - shift, found.peak * start)
-            ):
-                if tried > 20:
-                    break
-                last = float(f"{floor * start:.12g}")
+            falls = Log(rest, own, 0, 0).onward(begin - shift, found.peak * start)
+            ways: Iterable[tuple[str, int, float]]
+            ways = ((shape, stop, float(f"{floor * start:.12g}")) for shape, stop, floor in falls)
+            if end < len(points.steps):  # it was to end later than where it was left, and mostly at a usual floor
+                ways = sorted(ways, key=lambda way: way[2] not in USUAL)
+            for shape, stop, last in islice(ways, 20):
                 new = Ramp(begin, stop + shift - begin, float(f"{start:.12g}"), last, shape)
                 unit = Schedule((*ramps, new), found.unit.sample)
                 if _fits(points, found.peak * unit, end):
