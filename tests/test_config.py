@@ -73,6 +73,8 @@ def test_an_assignment_sets_one_value(text, section, key, value):
         ("train.device=tpu", "train.device is one of cpu, cuda, mps, not 'tpu'"),
         ("train.device=cuda:one", "train.device has a number where it is one GPU of several, such as cuda:1, not"),
         ("train.device=cpu:1", "such as cuda:1, not 'cpu:1'"),
+        ("train.device=cuda:01", "such as cuda:1, not 'cuda:01'"),
+        ("train.device=cuda:١", "such as cuda:1, not 'cuda:١'"),
     ],
 )
 def test_a_wrong_assignment_is_refused_by_name(text, message):

@@ -334,6 +334,7 @@ def test_a_vocabulary_larger_than_the_tokenizers_is_fine(text, tmp_path):
     ("setting", "message"),
     [
         ("data.val_fraction=0.00001", "the held-out split has 1 tokens and needs 2"),
+        ("train.device=cuda:99999999999", "which this machine lacks; write --set train.device=cpu"),
         *(
             []
             if torch.cuda.is_available()

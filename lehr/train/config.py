@@ -141,7 +141,8 @@ class Config:
         self._require("model.dropout", 0 <= self.model.dropout < 1, "is in [0, 1)")
         device, colon, number = self.train.device.partition(":")
         self._require("train.device", device in ("", *DEVICES), f"is one of {', '.join(DEVICES)}")
-        numbered = not colon or (device == "cuda" and number.isdecimal())
+        # as torch reads it: 01 and the digits of other scripts are none
+        numbered = not colon or (device == "cuda" and number.isdecimal() and number == str(int(number)))
         self._require("train.device", numbered, "has a number where it is one GPU of several, such as cuda:1")
 
     def _get(self, name: str) -> Any:

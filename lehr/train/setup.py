@@ -185,7 +185,7 @@ def resolve(config: Config, corpus: Corpus) -> Config:
     train = config.train
     device = train.device or choose_device()
     there = torch.cuda.device_count() if device.startswith("cuda") else int(torch.backends.mps.is_available())
-    if device != "cpu" and (torch.device(device).index or 0) >= there:
+    if device != "cpu" and int(device.partition(":")[2] or 0) >= there:
         raise ValueError(f"train.device is {device!r}, which this machine lacks; write --set train.device=cpu")
     precision = train.precision or choose_precision(device, config.model.d_model)
     schedule = parse(config.schedule.lr, clock_of(config, corpus))
