@@ -56,7 +56,7 @@ def train(
     cannot go on; Stopped after SIGINT or SIGTERM. Of several processes (torchrun) each calls it; the first does what is
     said here, and the others follow.
     """
-    with parallel.joined(config.train, setup.choose_device) as world, out_of_memory.told(config):
+    with parallel.joined(config.train, setup.choose_device) as world, out_of_memory.told(config, world.size):
         parts = setup.build(config, world)
         if world.rank:
             follow(parts)

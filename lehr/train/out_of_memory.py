@@ -10,7 +10,7 @@ from lehr.train.config import Config
 
 
 @contextmanager
-def told(config: Config) -> Iterator[None]:
+def told(config: Config, processes: int = 1) -> Iterator[None]:
     """Raise RunFailed where torch finds no memory, on a GPU or on the host, saying what needs less of it."""
     try:
         yield
@@ -21,8 +21,18 @@ def told(config: Config) -> Iterator[None]:
             full = "the memory of this machine does not suffice"
         else:
             raise
-        fewer = max((config.train.micro_batch_size or config.train.batch_size) // 2, 1)
-        raise RunFailed(
-            f"{full}; less is needed with --set train.micro_batch_size={fewer}, with --set "
-            "model.checkpoint_activations=true, and with a smaller model; a run that has begun goes on with --resume"
-        ) from error
+        ways = " or with ".join(_ways(config, processes))
+        raise RunFailed(f"{full}; less is needed with {ways}; a run that has begun goes on with --resume") from error
+
+
+def _ways(config: Config, processes: int) -> Iterator[str]:
+    """What needs less memory and is not yet so; only sizes of a micro-batch that a process's share divides by."""
+    share = config.train.batch_size // processes
+    micro = min(config.train.micro_batch_size or share, share)
+    if micro > 1:
+        fewer = max(size for size in range(1, micro // 2 + 1) if share % size == 0)
+        with_dropout = " (in a new run: it changes what dropout draws)" if config.model.dropout else ""
+        yield f"--set train.micro_batch_size={fewer}{with_dropout}"
+    if not config.model.checkpoint_activations:
+        yield "--set model.checkpoint_activations=true"
+    yield "a smaller model"
