@@ -130,21 +130,31 @@ def test_groups_and_other_hyperparameters_follow_their_own_and_the_next_state_is
     assert resumed.record() == scheduler.record()
 
 
-def test_children_of_a_sequence_take_the_steps_of_the_children_before():
-    old = adam()
-    parts = [theirs.ConstantLR(old, 0.5, total_iters=3), theirs.ExponentialLR(old, 0.9)]
-    before = theirs.SequentialLR(old, parts, [3])
-    for _ in range(8):
-        update(old)
-        before.step()
-    optimizer = adam()
-    child = Scheduler(optimizer, NEW, on_mismatch="new")
-    after = theirs.SequentialLR(optimizer, [theirs.ConstantLR(optimizer, 0.5, total_iters=3), child], [3])
+@pytest.mark.parametrize("done", [0, 2, 3, 8])
+def test_children_of_a_sequence_take_the_steps_of_the_children_before(done):
+    """Also before the turn of lehr's has come: torch has it at step -1 until then."""
+
+    def sequence(make):
+        optimizer = adam()
+        parts = [theirs.ConstantLR(optimizer, 0.5, total_iters=3), make(optimizer)]
+        return optimizer, theirs.SequentialLR(optimizer, parts, [3])
+
+    def used(optimizer, scheduler, updates):
+        lrs = []
+        for _ in range(updates):
+            lrs += values(optimizer, "lr")
+            update(optimizer)
+            scheduler.step()
+        return lrs
+
+    old, before = sequence(lambda optimizer: theirs.ExponentialLR(optimizer, 0.9))
+    used(old, before, done)
+    optimizer, after = sequence(lambda optimizer: Scheduler(optimizer, NEW, on_mismatch="new"))
     optimizer.load_state_dict(old.state_dict())
     after.load_state_dict(before.state_dict())  # no warning: an error would follow
-    optimizer.step()
+    update(optimizer)  # at what the state brought: a child does not know its part in that
     after.step()
-    assert lrs_used(optimizer, after, 10) == [[0.1 * NEW(step)] for step in range(6, 16)]
+    assert used(optimizer, after, 10) == used(*sequence(lambda optimizer: Scheduler(optimizer, NEW)), done + 11)[-10:]
 
 
 @pytest.mark.parametrize("steps", ["an epoch", "a process", "not yet an epoch"])

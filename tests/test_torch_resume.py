@@ -105,6 +105,24 @@ def test_a_fingerprint_without_its_text_and_the_reverse_are_refused(change):
         loaded({**saved_after(20, OLD), **change}, OLD)
 
 
+@pytest.mark.parametrize("way", ["error", "saved", "new", "extend"])
+@pytest.mark.parametrize(
+    "change", [{"last_epoch": s} for s in ("12", None, -5, float("nan"))] + [{"skipped": s} for s in ("a", -4)], ids=str
+)
+def test_a_step_that_is_none_is_refused_before_anything_is_taken_over(change, way):
+    [(name, value)] = change.items()
+    scheduler = Scheduler(optimizer_with(0.1), OLD, on_mismatch=way)
+    before = scheduler.state_dict()
+    with pytest.raises(ValueError, match=rf"the saved {name} is {value!r}, which is no number of updates"):
+        scheduler.load_state_dict({**saved_after(20, OLD), **change})
+    assert scheduler.state_dict() == before and scheduler.get_last_lr() == [0.1 * OLD(0)]
+
+
+def test_a_text_that_cannot_be_read_is_told_as_the_saved_one():
+    with pytest.raises(ValueError, match=r"^the saved text of lr cannot be read: .*unknown shape 'mine'"):
+        loaded({**saved_after(20, OLD), "schedule": "mine 100 from 1 to 0"}, OLD)
+
+
 @given(schedules(longest=60), st.integers(0, 80))
 def test_every_state_that_is_saved_has_the_fingerprint_of_its_text(schedule, step):
     scheduler = Scheduler(optimizer_with(0.1), schedule)

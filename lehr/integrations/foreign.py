@@ -16,18 +16,18 @@ def is_foreign(state: dict[str, Any]) -> bool:
     return not {"last_epoch", "schedule", "fingerprint"} <= set(state)
 
 
-def take_step(state: dict[str, Any], on_mismatch: str) -> dict[str, Any]:
+def take_step(state: dict[str, Any], on_mismatch: str, child: bool = False) -> dict[str, Any]:
     """The state as one of lehr's that holds its step and no schedule.
 
-    Raises ValueError unless `on_mismatch` is "new", as the other ways need the saved schedule, and for a state without
-    a step.
+    `child`: of a SequentialLR, whose step is -1 until its turn comes. Raises ValueError unless `on_mismatch` is "new",
+    as the other ways need the saved schedule, and for a state without a step.
 
     >>> take_step({"last_epoch": 12, "base_lrs": [0.1]}, "new")
     {'last_epoch': 12, 'schedule': {}, 'fingerprint': {}}
     """
     step = state.get("last_epoch")
     told = f"this is not the state of a lehr Scheduler: its keys are {', '.join(map(str, state)) or 'none'}"
-    if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+    if not isinstance(step, int) or isinstance(step, bool) or step < -child:
         raise ValueError(
             f"{told}; it has no step (last_epoch) to go on from: after n updates write "
             "Scheduler(..., last_epoch=n - 1), built after the optimizer's state was loaded, and load no state into it"

@@ -5,6 +5,7 @@ refusal and the four ways on are the same; `lehr train --on-mismatch` has them i
 length.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from lehr.integrations.couplings import Coupling, describe, rebuild, schedule_of
 from lehr.integrations.groups import Curve, Rules
 from lehr.schedule import Schedule
 from lehr.spec import parse
+from lehr.words import is_number
 
 MISMATCH = ("error", "saved", "new", "extend")
 
@@ -129,16 +131,32 @@ def read_rules(state: dict[str, Any] | None) -> dict[str, Saved]:
     return rules
 
 
+def check_counts(state: dict[str, Any], child: bool = False) -> None:
+    """Raise ValueError where the saved step, or the count of skipped updates, is no such thing.
+
+    `child`: of a SequentialLR, whose step is -1 until its turn comes.
+    """
+    for name, least in (("last_epoch", -child), ("skipped", 0)):
+        count = state.get(name, 0)
+        if not is_number(count) or not least <= count < math.inf:
+            raise ValueError(
+                f"the saved {name} is {count!r}, which is no number of updates; load the state as it was saved"
+            )
+
+
 def _verify(what: str, state: dict[str, Any]) -> None:
-    """Raise ValueError for a text whose fingerprint is not the one that was saved with it."""
+    """Raise ValueError for a text that cannot be read, or whose fingerprint is not the one that was saved with it."""
     texts, prints = state["schedule"], state["fingerprint"]
     if not isinstance(texts, dict):
         texts, prints = {"*": texts}, {"*": prints}
     for pattern, text in texts.items():
         kept = prints.get(pattern) if isinstance(prints, dict) else prints
-        own = None if text is None else parse(text).fingerprint
+        name = what if list(texts) == ["*"] else f"{what}[{pattern!r}]"
+        try:
+            own = None if text is None else parse(text).fingerprint
+        except (ValueError, TypeError) as error:  # a shape, say, that is not registered here
+            raise ValueError(f"the saved text of {name} cannot be read: {error}") from error
         if own != kept:
-            name = what if list(texts) == ["*"] else f"{what}[{pattern!r}]"
             raise ValueError(
                 f"the saved text of {name}, {text!r}, has the fingerprint {own}, and the state has {kept}: one of them "
                 "was changed after it was saved, so neither can be relied on; load the state as it was saved, or write "

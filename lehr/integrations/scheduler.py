@@ -300,7 +300,8 @@ class Scheduler(LRScheduler):
     def _load(self, state_dict: dict[str, Any]) -> None:
         foreign = is_foreign(state_dict)
         if foreign:
-            state_dict = take_step(state_dict, self.on_mismatch)
+            state_dict = take_step(state_dict, self.on_mismatch, self._child)
+        resume.check_counts(state_dict, self._child)
         step, groups = state_dict["last_epoch"], self.optimizer.param_groups
         saved = {"lr": state_dict, **state_dict.get("others", {})}
         targets: Targets = {}
