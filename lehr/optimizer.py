@@ -38,7 +38,8 @@ class AdamW(torch.optim.Optimizer):
     of all; every process has to call `step`.
 
     ValueError: a negative or NaN lr, eps or weight_decay, a beta outside [0, 1), a max_grad_norm that is not positive,
-    a state dict of another optimizer, of AMSGrad, or of `maximize=True`. RuntimeError: a sparse or complex gradient.
+    a state dict of another optimizer, of AMSGrad, or of `maximize=True`. RuntimeError: a sparse or complex gradient, or
+    a `step` captured in a CUDA graph.
 
     >>> x = torch.tensor([1.0], requires_grad=True)
     >>> optimizer = AdamW([x], lr=0.1, weight_decay=0.0, max_grad_norm=1.0)
