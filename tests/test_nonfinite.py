@@ -9,8 +9,10 @@ import pytest
 import torch
 from processes import TINY
 
+from lehr.train import RunFailed
 from lehr.train.config import Config, assign
-from lehr.train.following import Silence
+from lehr.train.following import Silence, Unwritten
+from lehr.train.loop import roll_back
 from lehr.train.nonfinite import IN_A_ROW, Failed, Guard, RollBack
 from lehr.train.setup import build
 from lehr.train.snapshot import draws
@@ -77,3 +79,12 @@ def test_the_last_of_many_that_are_skipped_leaves_the_draws_to_the_update_after_
     with pytest.raises(Failed) as failed:
         guard.check()
     assert failed.value.at == IN_A_ROW and torch.equal(draws(torch.device(device)), after)
+
+
+def test_a_rollback_to_checkpoints_that_are_all_damaged_is_a_run_that_failed(text, tmp_path):
+    """And no wrong request: the exit status is 1."""
+    settings = (f"{name}={value}" for name, value in TINY.items())
+    parts = build(assign(Config(), f"data.path={text}", *settings))
+    (tmp_path / "checkpoints" / "step-00000004").mkdir(parents=True)  # without a manifest
+    with pytest.raises(RunFailed, match=r"^step 5 is not finite, and .* has no whole checkpoint"):
+        roll_back(tmp_path, parts, Unwritten(), Silence(10), RollBack(5, 5), set())

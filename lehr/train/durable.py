@@ -130,7 +130,7 @@ def make_folder(path: Path, new: bool = False) -> None:
     made = [folder for folder in path.parents if not folder.exists()]
     path.mkdir(parents=True, exist_ok=not new)
     for folder in (path, *made):  # also one that was there: whoever made it may not have waited
-        with suppress(PermissionError):  # a folder above may be one to write to and not to read
+        with suppress(OSError):  # it may be one to write to and not to read, or on a disk that flushes no folders
             sync_folder(folder.parent)
 
 

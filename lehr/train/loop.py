@@ -189,7 +189,10 @@ def roll_back(
     `bad` has the batches that were gone back for before. Raises RunFailed if there is no checkpoint, which `loop` had
     no room for, or it has been gone back to too often.
     """
-    opened = None if parts.world.rank else resuming.find(folder, report)
+    try:
+        opened = None if parts.world.rank else resuming.find(folder, report)
+    except ValueError as damaged:  # the run is what failed, not what was asked for
+        raise RunFailed(f"step {back.step} is not finite, and {damaged}") from None
     if opened is None and not parts.world.rank:
         raise RunFailed(
             f"step {back.step} is not finite, there is no checkpoint to go back to, and what was before it could not "
