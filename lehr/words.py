@@ -73,3 +73,12 @@ def read_number(text: str) -> "Fraction":
     if len(digits) > _MAX_DIGITS or int(exponent or 0) > _MAX_EXPONENT:
         raise ValueError(f"{text!r} is beyond what a step or a value can be")
     return Fraction(digits.replace("_", "")) * SUFFIXES.get(suffix, 1)
+
+
+def printable(text: str) -> str:
+    r"""The text with what would move a terminal's cursor or change its colours written out; lines and tabs are left.
+
+    >>> print(printable("a\x1b[31mb"))
+    a\x1b[31mb
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)

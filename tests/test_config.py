@@ -63,7 +63,7 @@ def test_an_assignment_sets_one_value(text, section, key, value):
         ("train.compile=maybe", "train.compile is true or false, not 'maybe'"),
         ("optimizer.betas=0.9", "optimizer.betas is a list of 2, not"),
         ("optimizer.betas=0.9,1", "optimizer.betas are in [0, 1), not (0.9, 1.0)"),
-        ("model.num_heads=7", "model.num_heads divides d_model=192, not 7"),
+        ("model.num_heads=7", "model.num_heads has to divide d_model=192, not 7"),
         ("model.num_heads=64", "even width"),
         ("data.val_fraction=1", "data.val_fraction is between 0 and 1"),
         ("train.micro_batch_size=5", "train.micro_batch_size divides batch_size=16, not 5"),

@@ -473,8 +473,14 @@ def test_memory_that_is_full_is_one_line_and_the_run_goes_on(forks, text, tmp_pa
     assert "the memory of this machine does not suffice" in process.err and "train.micro_batch_size=" in process.err
     assert steps(out) and forks.run(*resume(out), plain=True).status == 0
     assert same_end(whole, out, steps(whole)[-1])
-    model = forks.run(*train(text, tmp_path / "large", model__d_ff=10**13), plain=True)
-    assert model.status == 1 and model.err.startswith("lehr: the memory of this machine") and model.err.count("\n") == 1
+
+
+def test_a_model_that_this_machine_cannot_hold_is_refused_before_it_is_made(forks, text, tmp_path):
+    large = train(text, tmp_path / "large", model__d_ff=10**13)
+    refused = forks.run(*large, plain=True)
+    assert refused.status == 2 and refused.err.count("\n") == 1 and "and this machine has" in refused.err
+    planned = forks.run(*large, "--dry-run", plain=True)  # of any size
+    assert planned.status == 0 and "the run would be refused here" in planned.out + planned.err
 
 
 def test_a_folder_that_cannot_be_written_is_refused(forks, text, tmp_path):

@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Stopped as stop:
+        if stop.at_once:
+            print(f"lehr: stopped at once by {stop}, without a last save", file=sys.stderr)
         return 128 + stop.signum
     except KeyboardInterrupt:
         return 130

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lehr.cli.options import Commands, Parser, number
-from lehr.words import read_number
+from lehr.words import printable, read_number
 
 if TYPE_CHECKING:
     from lehr.train.runs import Run, Summary
@@ -190,13 +190,8 @@ def _one_sample(run: "Run", prompt: list[int], shown: str, seed: int, options: a
 
 def _show(text: str) -> None:
     """Print a piece at once; what would move the cursor or change the terminal's colours is shown, not done."""
-    safe = "".join(letter if letter.isprintable() or letter in "\n\t" else _escape(letter) for letter in text)
     encoding = sys.stdout.encoding or "utf-8"
-    print(safe.encode(encoding, "backslashreplace").decode(encoding), end="", flush=True)
-
-
-def _escape(letter: str) -> str:
-    return letter.encode("unicode_escape").decode()
+    print(printable(text).encode(encoding, "backslashreplace").decode(encoding), end="", flush=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -15,8 +15,11 @@ class ToldElsewhere(RunFailed):
 
 
 class Stopped(BaseException):
-    """SIGINT or SIGTERM (`signum`) ended the run. Like KeyboardInterrupt, no `except Exception` swallows it."""
+    """SIGINT or SIGTERM (`signum`) ended the run. Like KeyboardInterrupt, no `except Exception` swallows it.
 
-    def __init__(self, signum: int) -> None:
+    `at_once`: in the middle of something, with nothing saved.
+    """
+
+    def __init__(self, signum: int, at_once: bool = False) -> None:
         super().__init__(signal.Signals(signum).name)
-        self.signum = signum
+        self.signum, self.at_once = signum, at_once

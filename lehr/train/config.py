@@ -122,7 +122,7 @@ class Config:
         for name in _NOT_NEGATIVE:
             self._require(name, self._get(name) >= 0, "is 0 or above")
         width, heads = self.model.d_model, self.model.num_heads
-        self._require("model.num_heads", width % heads == 0, f"divides d_model={width}")
+        self._require("model.num_heads", width % heads == 0, f"has to divide d_model={width}")
         self._require(
             "model.num_heads", width // heads % 2 == 0, f"gives heads of an even width out of d_model={width}"
         )

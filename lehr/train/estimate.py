@@ -1,8 +1,10 @@
 """What a run takes, before it is begun: the memory of a step, and of a save beside it."""
 
+import os
 from typing import NamedTuple
 
 from lehr.train.config import Config
+from lehr.train.report import count, size
 
 
 class Memory(NamedTuple):
@@ -57,3 +59,26 @@ def memory(config: Config, parameters: int, processes: int = 1, sharded: bool = 
     if config.optimizer.name == "muon":
         snapshot -= 4 * model.num_layers * matrices
     return Memory((snapshot + 4 * parameters) // (processes if sharded else 1), kept + drawn, snapshot)
+
+
+def machine_memory() -> int | None:
+    """The memory of this machine in bytes, as far as the system says."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows, say
+        return None
+
+
+def check_fits(need: Memory, parameters: int) -> None:
+    """Raise ValueError where weights, gradients and moments alone, of all processes here, exceed this machine's memory.
+
+    The system would end the process without a word, after minutes of filling it.
+    """
+    here = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+    if (there := machine_memory()) is not None and need.state * here > there:
+        several = f" in each of {here} processes" if here > 1 else ""
+        raise ValueError(
+            f"weights, gradients and moments of {count(parameters)} parameters take {size(need.state)}{several}, and "
+            f"this machine has {size(there)}; write a smaller --set model.d_model, model.num_layers or model.d_ff "
+            "(--dry-run says what any size takes)"
+        )

@@ -11,12 +11,13 @@ from lehr.spec import parse
 from lehr.train import retention
 from lehr.train.config import read
 from lehr.train.durable import replace_text
-from lehr.train.estimate import memory
+from lehr.train.estimate import machine_memory, memory
 from lehr.train.metrics import Row, is_evaluation, read_rows
 from lehr.train.report import Report, count, duration, key_point_table, size
 from lehr.train.sample import sample
 from lehr.train.setup import Parts, clock_of
 from lehr.train.utilization import utilization
+from lehr.words import printable
 
 SAMPLE_TOKENS = 500
 
@@ -46,6 +47,9 @@ def announce(report: Report, parts: Parts, folder: Path) -> None:
         f"{size(step.snapshot)} while a checkpoint is written"
         + (", the first two in each process" if parts.world.size > 1 else "")
     )
+    there = machine_memory() if config.train.device == "cpu" else None
+    if there is not None and step.state > there:
+        report.warn(f"note     this machine has {size(there)} of memory: the run would be refused here")
     several = f", {parts.world.size} processes ({parts.world.mode})" if parts.world.size > 1 else ""
     report.say(f"machine  {config.train.device}, {config.train.precision}{several}")
     at_once = retention.most_at_once(config.train.keep, steps, config.train.checkpoint_every)
@@ -77,7 +81,7 @@ def draw_curves(report: Report, parts: Parts, folder: Path, rows: list[Row]) -> 
 def show_sample(report: Report, parts: Parts, folder: Path, rows: list[Row]) -> None:
     """Write sample.txt, and show how it begins."""
     text = write_sample(parts, folder)
-    report.say("sample:\n" + "\n".join(f"  | {line}" for line in text.splitlines()[:12]))
+    report.say("sample:\n" + "\n".join(f"  | {line}" for line in printable(text).split("\n")[:12]))
     report.say(f"sample   {folder / 'sample.txt'}")
 
 

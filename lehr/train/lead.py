@@ -57,7 +57,7 @@ def train(
     said here, and the others follow.
     """
     with parallel.joined(config.train, setup.choose_device) as world, out_of_memory.told(config, world.size):
-        parts = setup.build(config, world)
+        parts = setup.build(config, world, plan_only=dry_run)
         if world.rank:
             follow(parts)
         else:

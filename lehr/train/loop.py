@@ -80,7 +80,7 @@ def loop(
         if wanted.stop:  # before the first update; that evaluation may be half done, so the run resumes here
             keep(start)
             stop(report, writer, wanted.stop, start, world)
-        logged_at, logged = time.perf_counter(), start
+        logged_at, logged, pace = time.perf_counter(), start, 0.0
         for step in range(start, settings.steps):
             guard.begin()
             # 1) the learning rate of this update
@@ -119,11 +119,12 @@ def loop(
                 now = time.perf_counter()
                 per_step = (now - logged_at) / (done - logged)
                 logged_at, logged = now, done
+                pace += (per_step - pace) * (0.1 if pace else 1)  # what is left is told by more than the last update
                 row = {"step": step, "lr": lr, "phase": schedule.phase(step), "loss": loss.item()}
                 row |= {"grad_norm": norm.item(), "tokens": done * parts.tokens_per_step}
                 row |= {"tokens_per_s": round(parts.tokens_per_step / per_step, 1)}
                 log.write(row)
-                report.update(row, seconds_left=(settings.steps - done) * per_step)
+                report.update(row, seconds_left=(settings.steps - done) * pace)
             if done == warmup:
                 report.say(f"warmup complete at step {done}")
             if looks and device.type != "cpu":  # what the device has still to do of this update is no part of the pause

@@ -26,7 +26,7 @@ from lehr.train import pages, sharded
 from lehr.train.config import Config
 from lehr.train.data import Corpus, Windows, load_corpus
 from lehr.train.durable import make_folder, replace_text
-from lehr.train.estimate import memory
+from lehr.train.estimate import check_fits, memory
 from lehr.train.parallel import World
 from lehr.train.runs import count_parameters
 from lehr.train.snapshot import seed_all
@@ -94,10 +94,11 @@ class Parts:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.precision == "bfloat16")
 
 
-def build(config: Config, world: World | None = None) -> Parts:
+def build(config: Config, world: World | None = None, plan_only: bool = False) -> Parts:
     """Read the text, resolve the configuration, and make schedule, model and optimizer from the seed.
 
     Every process of a `world` makes the same, but for its rows of each batch and its random states from here on.
+    `plan_only`: the model has shapes and no numbers, so that it may be larger than the memory.
     Raises ValueError, OSError or ModuleNotFoundError for what cannot be, before anything is written.
     """
     world = world or World()
@@ -109,8 +110,15 @@ def build(config: Config, world: World | None = None) -> Parts:
                 f"the text of rank {rank} is another than that of rank 0: {source} [{fingerprint}] and {corpus.source} "
                 f"[{corpus.fingerprint}]; give every machine the same files"
             )
+    if plan_only:
+        with torch.device("meta"):
+            model = TransformerLM(**configs.to_dict(config)["model"])
+        optimizer = make_optimizer(config, model)
+        return Parts(config, given, corpus, windows, parse(config.schedule.lr), model, optimizer, model, world)
     if config.train.device == "cpu":
-        pages.keep_or_return(memory(config, count_parameters(configs.to_dict(config)["model"])).state)
+        parameters = count_parameters(configs.to_dict(config)["model"])
+        pages.keep_or_return(memory(config, parameters).state)
+        check_fits(memory(config, parameters, world.size, world.mode == "fsdp"), parameters)
     elif config.train.device.startswith("cuda:"):  # the current device from here on: its random state is the run's
         torch.cuda.set_device(config.train.device)
     seed_all(config.train.seed)

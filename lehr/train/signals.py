@@ -29,7 +29,7 @@ def listening() -> Iterator[Asked]:
 
     def stop(signum: int, frame: Any) -> None:
         if asked.stop and not launched:
-            raise Stopped(signum)
+            raise Stopped(signum, at_once=True)
         asked.stop = signum
 
     def save(signum: int, frame: Any) -> None:
