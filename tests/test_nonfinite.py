@@ -7,7 +7,7 @@ import json
 
 import pytest
 import torch
-from processes import TINY
+from processes import TINY, same_end, steps, timeless, train
 
 from lehr.train import RunFailed
 from lehr.train.config import Config, assign
@@ -51,7 +51,8 @@ def judge(guard, device, step, loss=float("nan")):
 def test_what_is_heard_late_is_saved_as_it_was_before_that_update(guard_of, tmp_path, device, then):
     guard = guard_of(device, then)
     begin(guard, device)
-    assert not judge(guard, device, 0, loss=1.0) and guard.settle() is None
+    assert not judge(guard, device, 0, loss=1.0)
+    assert guard.settle() == {"step": 0, "lr": 1e-3, "loss": 1.0, "grad_norm": 1.0} and guard.settle() is None
     before = begin(guard, device)
     assert judge(guard, device, 1)
     begin(guard, device)  # the next one has had its passes by the time
@@ -88,3 +89,15 @@ def test_a_rollback_to_checkpoints_that_are_all_damaged_is_a_run_that_failed(tex
     (tmp_path / "checkpoints" / "step-00000004").mkdir(parents=True)  # without a manifest
     with pytest.raises(RunFailed, match=r"^step 5 is not finite, and .* has no whole checkpoint"):
         roll_back(tmp_path, parts, Unwritten(), Silence(10), RollBack(5, 5), set())
+
+
+@pytest.mark.parametrize("log_every", [1, 3])
+@pytest.mark.parametrize("then", ["stop", "skip", "rollback"])
+def test_a_run_that_hears_of_its_updates_late_has_the_same_rows_and_bits(forks, text, tmp_path, then, log_every):
+    at_once, late = tmp_path / "at-once", tmp_path / "late"
+    for out in (at_once, late):
+        words = train(text, out, "--on-nonfinite", then, model__dropout=0.2, train__log_every=log_every)
+        done = forks.run(*words, nonfinite={"calls": [7]}, plain=True, late=out is late)
+        assert done.status == (1 if then == "stop" else 0), done.err
+    assert timeless(late) == timeless(at_once) and steps(late) == steps(at_once)
+    assert all(same_end(late, at_once, step) for step in steps(late))

@@ -48,19 +48,31 @@ def loop(
     if not world.rank:
         writer = Writer(folder / "checkpoints", settings.keep, log.losses, before=log.sync)
 
+    logged_at, logged, pace = 0.0, start, 0.0
+
     def evaluate(step: int) -> None:
         if (row := validation(parts, asked)) is not None:
             log.write({"step": step, **row})
             report.say(f"validation loss {row['val_loss']:.4f} after {step:,} updates")
 
-    def settle() -> bool:
-        """Whether the update judged last was made; if not, its row is written here."""
+    def settle() -> None:
+        """Hear of the update judged last, if that is still open, and write its row."""
+        nonlocal logged_at, logged, pace
         if (row := guard.settle()) is None:
-            return True
-        row |= {"phase": schedule.phase(row["step"]), "tokens": (row["step"] + 1) * parts.tokens_per_step}
-        log.write(row)
-        guard.check()
-        return False
+            return
+        done = row["step"] + 1
+        row |= {"phase": schedule.phase(row["step"]), "tokens": done * parts.tokens_per_step}
+        if row.get("skipped"):
+            log.write(row)
+            guard.check()
+        elif row["step"] % settings.log_every == 0 or done == settings.steps:
+            now = time.perf_counter()
+            per_step = (now - logged_at) / (done - logged)
+            logged_at, logged = now, done
+            pace += (per_step - pace) * (0.1 if pace else 1)  # what is left is told by more than the last update
+            row["tokens_per_s"] = round(parts.tokens_per_step / per_step, 1)
+            log.write(row)
+            report.update(row, seconds_left=(settings.steps - done) * pace)
 
     def keep(step: int) -> None:
         """Have a checkpoint of what there is, after `step` updates."""
@@ -80,7 +92,7 @@ def loop(
         if wanted.stop:  # before the first update; that evaluation may be half done, so the run resumes here
             keep(start)
             stop(report, writer, wanted.stop, start, world)
-        logged_at, logged, pace = time.perf_counter(), start, 0.0
+        logged_at = time.perf_counter()
         for step in range(start, settings.steps):
             guard.begin()
             # 1) the learning rate of this update
@@ -101,7 +113,7 @@ def loop(
 
             # 3) clip, then update; an update that is not finite never touches the weights
             norm = gradient_clipping(parameters, parts.config.optimizer.max_grad_norm)
-            settle()  # of the update before, where that was left open
+            settle()  # the update before, where it was left open: the device has this one's passes to do meanwhile
             optimizer.step(skip=guard.judge(step, lr, loss, norm))
             optimizer.zero_grad(set_to_none=True)
             if step == start:
@@ -110,21 +122,12 @@ def loop(
             # 4) log, evaluate, checkpoint, in this order
             done = step + 1
             last = done == settings.steps
-            logs = step % settings.log_every == 0 or last
             wanted |= world.agree(asked, writer.due)
             evaluates = settings.eval_every and (last or (done % settings.eval_every == 0 and not wanted.stop))
             saves = (settings.checkpoint_every and (last or done % settings.checkpoint_every == 0)) or wanted.due
-            looks = device.type == "cpu" or logs or evaluates or saves or wanted.save or wanted.stop
-            if looks and settle() and logs:
-                now = time.perf_counter()
-                per_step = (now - logged_at) / (done - logged)
-                logged_at, logged = now, done
-                pace += (per_step - pace) * (0.1 if pace else 1)  # what is left is told by more than the last update
-                row = {"step": step, "lr": lr, "phase": schedule.phase(step), "loss": loss.item()}
-                row |= {"grad_norm": norm.item(), "tokens": done * parts.tokens_per_step}
-                row |= {"tokens_per_s": round(parts.tokens_per_step / per_step, 1)}
-                log.write(row)
-                report.update(row, seconds_left=(settings.steps - done) * pace)
+            looks = heard_at_once(device) or last or evaluates or saves or wanted.save or wanted.stop
+            if looks:
+                settle()
             if done == warmup:
                 report.say(f"warmup complete at step {done}")
             if looks and device.type != "cpu":  # what the device has still to do of this update is no part of the pause
@@ -169,6 +172,11 @@ def loop(
         with suppress(RunFailed):
             writer.wait()  # what is being written is worth having, whatever went wrong since
         raise
+
+
+def heard_at_once(device: torch.device) -> bool:
+    """Whether a number of the device's costs the host nothing; elsewhere it is heard of one update late."""
+    return device.type == "cpu"
 
 
 def stop(report: Report, writer: Writer, signum: int, done: int, world: World) -> None:

@@ -63,10 +63,10 @@ class _Update:
 class Guard:
     """Judges each update on the device, and acts once the host has heard of it.
 
-    On the CPU that is at once. On an accelerator it is when the host looks at the device anyway (to log, evaluate or
-    save), and at the latest before the next update. A host that is ahead waits there for the verdict of the update
-    before, while a CUDA device has the next one's passes still to do and so never waits itself: the verdict is copied
-    to pinned memory, and an event says that it has come. (Elsewhere the host waits for those passes, too.)
+    On the CPU that is at once. On an accelerator it is when the host looks at the device anyway (to evaluate or save),
+    and at the latest before the next update. A host that is ahead waits there for the verdict of the update before,
+    while a CUDA device has the next one's passes still to do and so never waits itself: verdict, loss and norm are
+    copied to pinned memory, and an event says that they have come. (Elsewhere the host waits for those passes, too.)
 
     `skipped` is how many updates in a row were passed over just before the first one.
     """
@@ -79,7 +79,7 @@ class Guard:
         self._drawn: Tensor | None = None
         self._heard: Any = None
         if parts.device.type == "cuda":  # one of each is enough: an update is judged once the one before is settled
-            self._verdict = torch.empty((), dtype=torch.bool, pin_memory=True)
+            self._verdict = torch.empty(3, pin_memory=True)
             self._heard = torch.cuda.Event()
 
     def begin(self) -> None:
@@ -88,20 +88,20 @@ class Guard:
             self._drawn = draws(self._parts.device)
 
     def judge(self, step: int, lr: float, loss: Tensor, norm: Tensor) -> Tensor:
-        """Whether update `step` must be skipped, as a 0-d boolean tensor on the device; `loss` is kept, not copied.
+        """Whether update `step` must be skipped, as a 0-d boolean tensor on the device.
 
         `loss` and `norm` are those of all processes, so that all come to the same verdict.
         """
         bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
         self._pending = _Update(step, lr, loss, norm, bad, self._drawn)
         if self._heard is not None:
-            self._pending.bad = self._verdict.copy_(bad, non_blocking=True)
+            self._verdict.copy_(torch.stack([bad.float(), loss.float(), norm.float()]), non_blocking=True)
             # in the stream of that copy: where the device is cuda:1, say, it is not the current one
             self._heard.record(torch.cuda.current_stream(bad.device))
         return bad
 
     def settle(self) -> dict[str, Any] | None:
-        """Act on the update judged last: None if it was finite, else what its log row says beside the usual.
+        """Act on the update judged last, and return what its log row says beside the usual; None where it is settled.
 
         Raises Failed or RollBack where the run does not go on with the next update; `check` does once the row is
         written.
@@ -111,12 +111,14 @@ class Guard:
             return None
         if self._heard is not None:
             self._heard.synchronize()
-        if not update.bad:
+            bad, loss, norm = self._verdict.tolist()
+        else:
+            bad, loss, norm = update.bad.item(), update.loss.item(), update.norm.item()
+        if not bad:
             self._skipped = 0
-            return None
+            return {"step": update.step, "lr": update.lr, "loss": loss, "grad_norm": norm}
         self._parts.optimizer.uncount()
         self._skipped += 1
-        loss, norm = update.loss.item(), update.norm.item()
         what = f"step {update.step} has the loss {loss:.4g} and the gradient norm {norm:.4g} (LR {update.lr:.3g})"
         then = self._parts.config.train.on_nonfinite
         self._record(update, loss, norm, then)
