@@ -171,6 +171,7 @@ def test_a_second_interrupt_stops_at_once(forks, text, tmp_path):
     assert process.running and beats.stat().st_size < 16384
     process.send(signal.SIGINT)
     assert process.wait(10) == 130
+    assert "stopped at once by SIGINT, without a last save" in process.err
     assert steps(folder) == [] and not (folder / ".lock").exists()
 
 

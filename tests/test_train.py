@@ -18,6 +18,7 @@ from lehr.cli import main
 from lehr.nn import TransformerLM
 from lehr.train.checkpoint import load_checkpoint
 from lehr.train.config import Config, assign, config_of, read
+from lehr.train.finish import show_sample
 from lehr.train.loop import loop, validation
 from lehr.train.metrics import Log, is_evaluation, read_rows
 from lehr.train.report import Report
@@ -287,6 +288,14 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(text, tmp_path):
     for one, two in zip(whole_rows, micro_rows, strict=True):
         assert one["loss"] == pytest.approx(two["loss"], rel=1e-6)
         assert one["grad_norm"] == pytest.approx(two["grad_norm"], rel=1e-5)
+
+
+def test_a_sample_is_shown_without_what_would_move_the_cursor(text, tmp_path, capsys):
+    with closing(Report(tmp_path / "log.txt", 2)) as report:
+        show_sample(report, build(small_config(text)), tmp_path, [])
+    said = (tmp_path / "sample.txt").read_text()
+    assert any(not c.isprintable() and c not in "\n\t" for c in said), "bytes of a model that has learnt nothing"
+    assert all(c.isprintable() or c in "\n\t" for c in capsys.readouterr().out)
 
 
 def small_config(text):

@@ -30,10 +30,11 @@ def slowing(points: Points) -> list[Plain]:
     """The plainest of them that is at every point of the log, if there is one."""
     found: list[Plain] = []
     for own in points.own:
-        for log in rising_and_falling(points, own):
-            for shift, sample in WAYS:
-                found += _Curve(points, own, log, shift, sample).schedules()
-            break
+        log = next(rising_and_falling(points, own), None)  # cut before its greatest value
+        if log is None:
+            continue
+        for shift, sample in WAYS:
+            found += _Curve(points, own, log, shift, sample).schedules()
     return sorted(found, key=lambda plain: plain.cost)[:1]
 
 

@@ -172,7 +172,7 @@ class Scheduler(LRScheduler):
         self._bindings = bind(self.targets, groups)
         self._groups, self._known, self._count = groups, list(groups), len(groups)
         plain = [binding for binding in self._bindings if is_plain(binding)]
-        # a bound method is called faster than the object it belongs to
+        # a bound method is called faster than the object it belongs to (mypy takes that of a Callable for no callable)
         self._plain = [(curve.__call__, key, pairs) for curve, key, pairs in plain]  # type: ignore[operator]
         self._careful = [binding for binding in self._bindings if not is_plain(binding)]
 

@@ -140,7 +140,6 @@ def loop(
             # obeyed here: the evaluation is made up for when the run resumes.)
             stopping, by_signal, wanted = wanted.stop, wanted.save, Agreed()
             if saves or by_signal or stopping:
-                settle()
                 writer.save(partial(take, parts, done, shift, log))
                 if by_signal or stopping or last:
                     writer.wait()

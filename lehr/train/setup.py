@@ -117,8 +117,8 @@ def build(config: Config, world: World | None = None, plan_only: bool = False) -
         return Parts(config, given, corpus, windows, parse(config.schedule.lr), model, optimizer, model, world)
     if config.train.device == "cpu":
         parameters = count_parameters(configs.to_dict(config)["model"])
-        pages.keep_or_return(memory(config, parameters).state)
         check_fits(memory(config, parameters, world.size, world.mode == "fsdp"), parameters)
+        pages.keep_or_return(memory(config, parameters).state)
     elif config.train.device.startswith("cuda:"):  # the current device from here on: its random state is the run's
         torch.cuda.set_device(config.train.device)
     seed_all(config.train.seed)
